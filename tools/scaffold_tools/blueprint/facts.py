@@ -1,0 +1,155 @@
+"""The blueprint: everything learnt about a model as one immutable value. Targets read it and nothing else.
+
+A fact has a value for *this* model and, where it is known, an *expression*: how the value follows from the Hugging Face
+config object. Generated code emits the expression (`hf_config.query_pre_attn_scalar**-0.5`), so it stays right for
+other sizes of the same family, and for the toy whose every scalar is nobody's default.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Certainty = Literal["measured", "constrained", "declared", "assumed"]
+"""measured: a probe ran the code. constrained: tensor names or shapes force it. declared: a config key says so.
+assumed: the field's common default, nothing contradicts it."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Why a fact is believed."""
+
+    source: Literal["key", "tensor", "probe", "code", "parity"]
+    detail: str
+
+
+@dataclass(frozen=True)
+class Const:
+    """A value that does not follow from any config key."""
+
+    value: Any
+    op: Literal["const"] = "const"
+
+
+@dataclass(frozen=True)
+class Term:
+    """`config.<key> ** power`; `key` is a dotted path (`rope_parameters.rope_theta`, dicts and attributes alike)."""
+
+    key: str
+    power: float = 1.0
+
+
+@dataclass(frozen=True)
+class Product:
+    """`constant * prod(term)`. One term, power 1, constant 1 is the plain key, of whatever type it is."""
+
+    terms: tuple[Term, ...]
+    constant: float = 1.0
+    op: Literal["product"] = "product"
+
+
+@dataclass(frozen=True)
+class PerLayer:
+    """One value a layer, chosen by a per-layer key: `[cases[label] for label in config.layer_types]`."""
+
+    key: str
+    cases: tuple[tuple[str, Const | Product], ...]
+    op: Literal["per_layer"] = "per_layer"
+
+
+Expression = Const | Product | PerLayer
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A named property of the model; names and meanings are the rows of `vocabulary.py`."""
+
+    name: str
+    value: Any
+    certainty: Certainty
+    evidence: tuple[Evidence, ...]
+    expression: Expression | None = None
+
+
+@dataclass(frozen=True)
+class TensorRole:
+    """What the tensors matching one on-disk name pattern are."""
+
+    role: str
+    """A row of `vocabulary.ROLES`: `attn.q`, `mlp.gate`, `norm.pre_attn`, ..."""
+    pattern: str
+    """On-disk name with each layer (or expert) index replaced by `*`."""
+    param: Literal["weight", "bias", "other"]
+    shape: tuple[int, ...]
+    """Shape in the real checkpoint (of the first match)."""
+    layers: tuple[int, ...] | None = None
+    """The layers that have it; None for tensors outside the layer stack."""
+    packing: str | None = None
+    """How a fused tensor is laid out (`concat:q,k,v`, `grouped:q,k,v`, `per_head:q,k,v`, `concat:gate,up`, ...)."""
+    evidence: tuple[Evidence, ...] = ()
+
+
+@dataclass(frozen=True)
+class LayerKind:
+    """A set of layers with the same roles and the same per-layer facts."""
+
+    name: str
+    layers: tuple[int, ...]
+    roles: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class KeyUse:
+    """One config key: whether the Hugging Face code reads it, and which fact consumed it."""
+
+    key: str
+    value: Any
+    read_by_code: bool | None
+    """None when no probe ran."""
+    consumed_by: str | None
+    """A fact name, or `waived: <reason>` for keys that cannot change logits (training, cache, tokens)."""
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Something the blueprint or the target cannot express; says what to write, where, and how to tell it is right."""
+
+    subject: str
+    """The tensor, key or fact."""
+    reason: str
+    hf_source: str | None = None
+    """`file.py:line` in the modeling code that shows it."""
+    write_what: str | None = None
+    check: str | None = None
+    """The command or test that passes once it is right."""
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """One model, target-free."""
+
+    model_name: str
+    architecture: str
+    """The Hugging Face class that generated code registers for, a checked identifier."""
+    model_type: str
+    in_transformers: bool
+    """Whether the installed transformers exports `architecture` (else generated code registers it by name)."""
+    facts: tuple[Fact, ...]
+    roles: tuple[TensorRole, ...]
+    layer_kinds: tuple[LayerKind, ...]
+    keys: tuple[KeyUse, ...]
+    gaps: tuple[Gap, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def fact(self, name: str) -> Fact | None:
+        """The fact of that name, or None."""
+        return next((fact for fact in self.facts if fact.name == name), None)
+
+    def value(self, name: str, default: Any = None) -> Any:
+        """The value of a fact, or `default` where the blueprint does not have it."""
+        fact = self.fact(name)
+        return default if fact is None else fact.value
+
+    def role(self, role: str, param: str = "weight") -> TensorRole | None:
+        """The first tensor pattern with that role, or None."""
+        return next((row for row in self.roles if row.role == role and row.param == param), None)
