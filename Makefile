@@ -1,0 +1,46 @@
+# Every target sets up what it needs; what is there already costs nothing.
+SHELL := /bin/sh
+PYTEST_WORKERS ?= 2
+DEMO_MODEL := examples/Qwen--Qwen3-8B
+PY := .venv/bin/python
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: help demo test lint format types docs goldens setup setup-dev lane clean
+
+help: ## what this file can do
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 12
+
+demo: lane ## the main job on a real published model: integration in demo-out/, proven on the CPU, checklist printed
+	@.venv/bin/scaffold new-model $(DEMO_MODEL) --regenerate --out demo-out
+	@.venv/bin/scaffold checklist Qwen--Qwen3-8B
+
+test: setup-dev lane lint ## lint, types and the whole test suite
+	@$(PY) -m pytest -n $(PYTEST_WORKERS) --dist loadgroup
+
+lint: setup-dev ## linter, formatter (check), type checker, generated docs in sync
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/mypy
+	@$(PY) -m scaffold.reference --check
+
+format: setup-dev ## rewrite the files as the formatter wants them
+	@.venv/bin/ruff check --fix .
+	@.venv/bin/ruff format .
+
+docs: setup-dev ## write the generated parts of docs/
+	@$(PY) -m scaffold.reference
+
+goldens: setup-dev lane ## rewrite tests/golden from what the templates make today; review the diff
+	@SCAFFOLD_UPDATE_GOLDENS=1 $(PY) -m pytest tests -k golden
+
+setup:
+	@./bootstrap >/dev/null
+
+setup-dev:
+	@./bootstrap dev >/dev/null
+
+lane: setup ## the CPU lane: torch, transformers, megatron (once a machine)
+	@.venv/bin/scaffold doctor --install cpu >/dev/null
+
+clean: ## remove what make made in this folder (the lane, shared by all clones, stays)
+	@rm -rf .venv demo-out .scaffold .pytest_cache .mypy_cache .ruff_cache .hypothesis
