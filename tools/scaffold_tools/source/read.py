@@ -71,12 +71,15 @@ def read_inventory(
             notes.append(f"{reason}: the tensor table was derived from the class that transformers has, not read")
         else:
             notes.append(f"{reason}: there is no tensor table")
+    quantization = _optional(opened.files, "hf_quant_config.json", notes)
+    if quantization is not None and table is not None and table.origin == "transformers-class":
+        notes.append("hf_quant_config.json says the checkpoint is quantised: it has other tensors than the class")
     return Inventory(
         source=opened.source,
         config=opened.config,
         tensors=table,
         generation_config=_optional(opened.files, "generation_config.json", notes),
-        quantization=_optional(opened.files, "hf_quant_config.json", notes),
+        quantization=quantization,
         files=() if opened.files is None else opened.files.names,
         notes=tuple(notes),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from scaffold_tools.errors import BadInput
@@ -30,6 +31,15 @@ def read_saved(files: Files) -> TensorTable | None:
     if origin not in ("headers", "transformers-class") or not isinstance(rows, list):
         raise BadInput(f"{where} is not a saved tensor table", hint="remove or regenerate it")
     return make_table(rows, where=where, origin=origin)
+
+
+def save_table(table: TensorTable) -> str:
+    """The text of a `tensors.json`: one tensor a line, so that a change of the table is a readable diff."""
+    rows = (
+        json.dumps({"name": tensor.name, "shape": tensor.shape, "dtype": tensor.dtype, "shard": tensor.shard})
+        for tensor in table.tensors
+    )
+    return '{\n"origin": ' + json.dumps(table.origin) + ',\n"tensors": [\n' + ",\n".join(rows) + "\n]\n}\n"
 
 
 def make_table(rows: list[Any], *, where: str, origin: Any) -> TensorTable:
