@@ -1,0 +1,134 @@
+"""The probe job: build the toy of an architecture, run it once, and report what it computes.
+
+Request: {"config": raw config.json, "architecture": str, "trust_remote_code": bool, "model_folder": str | None}.
+Answer: {"variants": {"a": observations, "b": observations}, "real": attributes of the real config object,
+"environment": versions}. Observations are plain JSON; `scaffold_tools.blueprint.derive` turns them into a blueprint.
+Each measurement stands alone: one that fails leaves an entry in `failures` and nothing else is lost.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+import time
+from typing import Any
+
+import torch
+from probe_config import attributes, effect, recorded_reads, varied
+from probe_measure import measure
+from probe_trace import record
+
+MAX_VARIED_KEYS = 40
+
+
+def run(request: dict[str, Any]) -> dict[str, Any]:
+    """Probe one model; see the module's docstring."""
+    import toy
+    import transformers
+
+    started = time.monotonic()
+    config = dict(request["config"])
+    if request.get("architecture"):
+        config["architectures"] = [request["architecture"]]
+    options = {"trust_remote_code": bool(request.get("trust_remote_code")), "folder": request.get("model_folder")}
+    answer: dict[str, Any] = {
+        "variants": {},
+        "real": attributes(toy.load_config(toy.sanitise(config), **options)),
+        "environment": {"torch": torch.__version__, "transformers": transformers.__version__},
+    }
+    for variant in ("a", "b"):
+        answer["variants"][variant] = _variant(toy, config, variant, options)
+    answer["seconds"] = round(time.monotonic() - started, 3)
+    return answer
+
+
+def _variant(toy: Any, config: dict[str, Any], variant: str, options: dict[str, Any]) -> dict[str, Any]:
+    small = toy.prepare(config, variant, **options)
+    ids = toy.tokens(small, variant, 0, batch=1)
+    reads: dict[str, str] = {}
+    with recorded_reads(reads):
+        model, hf_config = toy.build(small, dtype="float64", **options)
+        toy.randomise(model, seed=11)
+        graph = record(model, ids)
+    observations = measure(model, graph)
+    observations["attributes"] = attributes(hf_config)
+    observations["toy"] = {key: value for key, value in small.items() if key != "architectures"}
+    keys = set(hf_config.to_dict()) | set(small)
+    observations["reads"] = {key: _short(where) for key, where in reads.items() if key in keys}
+    observations["class"] = {"name": type(model).__name__, "in_transformers": hasattr(_transformers(), type(model).__name__)}
+    observations["names"] = _disk_names(model)
+    if variant == "a":
+        observations["effects"], observations["flips"] = _vary(toy, small, reads, model, graph, ids, options)
+    return observations
+
+
+def _transformers() -> Any:
+    import transformers
+
+    return transformers
+
+
+def _short(where: str) -> str:
+    """`modeling_x.py:12` from a full path."""
+    return where.rsplit("/", 1)[-1]
+
+
+def _disk_names(model: Any) -> dict[str, Any]:
+    """Names in a saved checkpoint by name in memory, matched by content; None for names that are not saved as they are."""
+    from safetensors import safe_open
+
+    memory = {name: _digest(tensor) for name, tensor in model.state_dict().items()}
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder, max_shard_size="1GB")
+        with safe_open(f"{folder}/model.safetensors", framework="pt") as saved:
+            disk = {_digest(saved.get_tensor(name)): name for name in saved.keys()}  # noqa: SIM118
+    return {name: disk.get(digest) for name, digest in memory.items()}
+
+
+def _digest(tensor: torch.Tensor) -> str:
+    data = tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+    return hashlib.sha256(data + repr(tuple(tensor.shape)).encode()).hexdigest()
+
+
+def _vary(
+    toy: Any, small: dict[str, Any], reads: dict[str, str], model: Any, graph: Any, ids: torch.Tensor, options: dict[str, Any]
+) -> tuple[dict[str, str], dict[str, Any]]:
+    """Change each key that the code reads, one at a time: what happens to tensors and logits; for flags, to the facts.
+
+    The changed model gets the base model's weights wherever names and shapes agree.
+    """
+    state = model.state_dict()
+    base = (_signature(state), graph.tensors[graph.output])
+    effects: dict[str, str] = {}
+    flips: dict[str, Any] = {}
+    flags = [key for key, value in small.items() if isinstance(value, bool) and key in reads]
+    numbers = [key for key in reads if key in small and key not in flags]
+    for key in (flags + numbers)[:MAX_VARIED_KEYS]:
+        changed = varied(small, key, small[key])
+        if changed is None:
+            continue
+        try:
+            other, _ = toy.build(changed, dtype="float64", **options)
+            toy.randomise(other, seed=11)
+            signature = _signature(other.state_dict())
+            if signature == base[0]:
+                other.load_state_dict(state)
+            if key in flags:
+                other_graph = record(other, ids)
+                effects[key] = effect(base, (signature, other_graph.tensors[other_graph.output]))
+                if effects[key] != "none":
+                    flipped = measure(other, other_graph)
+                    flips[key] = {"value": changed[key], "facts": flipped["facts"], "failures": flipped["failures"]}
+            elif signature != base[0]:
+                effects[key] = "tensors"
+            else:
+                with torch.no_grad():
+                    logits = other(input_ids=ids, use_cache=False).logits
+                effects[key] = effect(base, (signature, logits))
+        except Exception as error:  # a value that the class refuses says nothing about the key
+            effects[key] = f"refused: {type(error).__name__}"
+    return effects, flips
+
+
+def _signature(state: dict[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in state.items()}

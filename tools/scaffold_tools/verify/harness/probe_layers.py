@@ -1,0 +1,294 @@
+"""Decoder layers put together from linears, norms and attention sites: which is which, by what feeds what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from probe_structure import Linear, Norm, Site, find_linears, find_norms, find_sites, sources
+from probe_trace import PARTS, VIEWS, Graph, Node
+from probe_values import Unmeasured, clean, is_scalar_factor, ratio, unscaled, uses
+
+
+@dataclass
+class Layer:
+    """One decoder layer."""
+
+    index: int
+    prefix: str
+    """Common beginning of its tensors' names, up to and including the layer number."""
+    site: Site
+    q: Linear
+    k: Linear
+    v: Linear
+    o: Linear
+    inputs: list[Linear] = field(default_factory=list)
+    """First linears of the MLP: gate and up, or up alone, or both fused."""
+    down: Linear | None = None
+    norms: dict[str, Norm] = field(default_factory=dict)
+    """By role."""
+    parallel: bool = False
+    attention_factor: float = 1.0
+    mlp_factor: float = 1.0
+    entry: int = -1
+    """The residual stream on entry."""
+
+
+@dataclass
+class Skeleton:
+    """The whole decoder."""
+
+    graph: Graph
+    layers: list[Layer]
+    norms: list[Norm]
+    embedding: Node
+    positions: Node | None
+    head: Linear
+    embed_norm: Norm | None
+    final_norm: Norm | None
+    entry: int
+    """The residual stream on entry of the first layer."""
+    complaints: list[tuple[str, str, str | None]] = field(default_factory=list)
+    """(subject, reason, source line) of everything that does not fit a plain decoder."""
+
+    def complain(self, subject: str, reason: str, where: str | None = None) -> None:
+        """Note something that no rule accounts for."""
+        self.complaints.append((subject, reason, where))
+
+
+def assemble(graph: Graph) -> Skeleton:
+    """Find the layers of a decoder.
+
+    Raises:
+        Unmeasured: the graph is no stack of softmax-attention layers.
+    """
+    linears, norms, sites = find_linears(graph), find_norms(graph), find_sites(graph)
+    if not sites:
+        raise Unmeasured("no softmax over positions: not an attention decoder")
+    embedding, positions = _embeddings(graph)
+    head = _head(graph, linears)
+    by_output = _outputs(graph, linears)
+    layers = [_attention(graph, index, site, by_output) for index, site in enumerate(sites)]
+    _name_layers(layers)
+    skeleton = Skeleton(graph, layers, norms, embedding, positions, head, None, None, -1)
+    for layer in layers:
+        _mlp(skeleton, layer, linears)
+    _walk(skeleton)
+    return skeleton
+
+
+def _outputs(graph: Graph, linears: list[Linear]) -> dict[int, Linear]:
+    """Linears by output value; a biased one also before the bias was added."""
+    found = {linear.y: linear for linear in linears}
+    for linear in linears:
+        found[graph.resolve(linear.y)] = linear
+    return found
+
+
+def _embeddings(graph: Graph) -> tuple[Node, Node | None]:
+    token, position = None, None
+    for node in graph.nodes:
+        if node.op != "embedding" or graph.resolve(node.inputs[0]) not in graph.params:
+            continue
+        if graph.depends[node.inputs[1]]:
+            token = token or node
+        else:
+            position = position or node
+    if token is None:
+        raise Unmeasured("no embedding is looked up by token id")
+    return token, position
+
+
+def _head(graph: Graph, linears: list[Linear]) -> Linear:
+    behind = graph.ancestors(graph.output)
+    candidates = [linear for linear in linears if linear.y in behind]
+    if not candidates or candidates[-1].outputs != graph.tensors[graph.output].shape[-1]:
+        raise Unmeasured("the logits do not come from one linear")
+    return candidates[-1]
+
+
+def _attention(graph: Graph, index: int, site: Site, by_output: dict[int, Linear]) -> Layer:
+    found = []
+    for name, value in (("queries", site.q), ("keys", site.k), ("values", site.v)):
+        linears, _ = sources(graph, value, by_output)
+        if len(linears) != 1:
+            where = site.product.where
+            raise Unmeasured(f"{name} of attention {index} come from {len(linears)} linears, not one ({_short(where)})")
+        found.append(linears[0])
+    output = _first_linear_after(graph, site.context, by_output)
+    return Layer(index, "", site, *found, output)
+
+
+def _short(where: str | None) -> str:
+    return where.rsplit("/", 1)[-1] if where else "?"
+
+
+def _first_linear_after(graph: Graph, value: int, by_output: dict[int, Linear]) -> Linear:
+    todo, seen = [value], {value}
+    while todo:
+        current = todo.pop(0)
+        for node in graph.users(current):
+            for out in node.outputs:
+                if out in by_output:
+                    return by_output[out]
+                if out not in seen:
+                    seen.add(out)
+                    todo.append(out)
+    raise Unmeasured("no linear takes the attention's output")
+
+
+def _name_layers(layers: list[Layer]) -> None:
+    """The layer number is the component in which the same tensor's name differs from layer to layer."""
+    split = [layer.o.weight.split(".") for layer in layers]
+    place = next(
+        (
+            position
+            for position in range(min(map(len, split)))
+            if split[0][position].isdigit() and len({parts[position] for parts in split}) == len(split)
+        ),
+        None,
+    )
+    if place is None:
+        raise Unmeasured("the layers do not own their weights one by one")
+    for layer, parts in zip(layers, split, strict=True):
+        layer.prefix = ".".join(parts[: place + 1]) + "."
+
+
+def _mlp(skeleton: Skeleton, layer: Layer, linears: list[Linear]) -> None:
+    graph = skeleton.graph
+    known = {linear.node for linear in (layer.q, layer.k, layer.v, layer.o)}
+    own = [one for one in linears if one.weight.startswith(layer.prefix) and one.node not in known]
+    outputs = {one.y: one for one in own}
+    ends = {one.y for one in own}
+    behind = {one.node: [mate for mate in own if mate.y in graph.ancestors(one.x, ends)] for one in own}
+    layer.inputs = [one for one in own if not behind[one.node]]
+    last = [one for one in own if behind[one.node]]
+    if len(last) != 1 or len(layer.inputs) not in (1, 2) or not outputs:
+        seen = ", ".join(f"{one.weight} {one.inputs}->{one.outputs}" for one in own) or "none"
+        where = own[0].where if own else None
+        skeleton.complain(f"{layer.prefix}mlp", f"no plain MLP: linears beside attention are {seen}", where)
+        layer.inputs = []
+        return
+    layer.down = last[0]
+    layer.parallel = graph.resolve(layer.o.y) not in graph.ancestors(layer.inputs[0].x)
+
+
+def _walk(skeleton: Skeleton) -> None:
+    """Follow the residual stream from the embedding to the head; give every norm its role."""
+    graph = skeleton.graph
+    stream = None
+    for layer in skeleton.layers:
+        after, other, factor = _to_residual(skeleton, layer, layer.o, "norm.post_attn")
+        layer.attention_factor = factor
+        joined = layer.down is not None and graph.resolve(layer.down.y) in graph.ancestors(other, {layer.site.context})
+        if layer.parallel and joined and graph.resolve(layer.down.y) not in graph.ancestors(layer.site.q):
+            other, after, layer.attention_factor = _outer_add(skeleton, after, layer.attention_factor, layer)
+        layer.entry = graph.resolve(other)
+        if stream is not None and layer.entry != stream:
+            skeleton.complain(f"{layer.prefix}residual", "the residual is not what the layer before put out", graph.where(other))
+        stream = graph.resolve(after)
+        if layer.down is not None:
+            end, other, layer.mlp_factor = _to_residual(skeleton, layer, layer.down, "norm.post_mlp")
+            base = graph.resolve(other)
+            if not layer.parallel and base != stream:
+                skeleton.complain(f"{layer.prefix}residual", "the MLP's residual is not the attention's sum", graph.where(end))
+            stream = max(graph.resolve(end), stream)
+        _input_norms(skeleton, layer)
+        _inner_norms(skeleton, layer)
+    skeleton.entry = skeleton.layers[0].entry
+    skeleton.final_norm = _norm_of(skeleton, skeleton.head.x)
+    if skeleton.final_norm is not None and skeleton.final_norm.x != stream:
+        skeleton.complain("norm.final", "the final norm does not act on the last layer's output", skeleton.final_norm.where)
+    skeleton.embed_norm = next((norm for norm in skeleton.norms if graph.resolve(norm.y) == skeleton.entry), None)
+
+
+def _norm_of(skeleton: Skeleton, value: int) -> Norm | None:
+    """The norm whose output a value is."""
+    target = skeleton.graph.resolve(value)
+    return next((norm for norm in skeleton.norms if skeleton.graph.resolve(norm.y) == target), None)
+
+
+def _to_residual(skeleton: Skeleton, layer: Layer, linear: Linear, role: str) -> tuple[int, int, float]:
+    """From a sublayer's last linear to the addition: (sum, the other operand, factor on the sublayer's output)."""
+    graph = skeleton.graph
+    current, factor = linear.y, 1.0
+    for _ in range(12):
+        norm = next((one for one in skeleton.norms if one.x == graph.resolve(current)), None)
+        users = uses(graph, current)
+        if norm is not None:
+            layer.norms[role] = norm
+            current = norm.y
+            continue
+        if not users:
+            break
+        node = users[0]
+        operand = next(value for value in node.inputs if graph.resolve(value) == graph.resolve(current))
+        if node.op == "add" and len(graph.data_inputs(node)) == 2:
+            other = next(value for value in node.inputs if value != operand)
+            alpha = float(node.kwargs.get("alpha", node.args[2] if len(node.args) > 2 else 1.0))
+            scale = alpha if node.inputs[-1] == operand else 1.0
+            return node.outputs[0], other, clean(factor * scale)
+        if not is_scalar_factor(graph, node, operand):
+            skeleton.complain(role, f"{node.op} between a sublayer and the residual", node.where)
+        else:
+            factor *= ratio(graph.tensors[node.outputs[0]], graph.tensors[operand]) or 1.0
+        current = node.outputs[0]
+    raise Unmeasured(f"the output of {linear.weight} is not added to a residual ({_short(linear.where)})")
+
+
+def _outer_add(skeleton: Skeleton, total: int, factor: float, layer: Layer) -> tuple[int, int, float]:
+    """attention + MLP were added first: the sum that joins the residual, (residual, new sum, factor)."""
+    graph = skeleton.graph
+    current = total
+    for node in uses(graph, current)[:2]:
+        if node.op == "add" and len(graph.data_inputs(node)) == 2:
+            other = next(value for value in node.inputs if graph.resolve(value) != graph.resolve(current))
+            return other, node.outputs[0], factor
+    raise Unmeasured(f"attention and MLP of {layer.prefix} are added to each other and to nothing else")
+
+
+def _input_norms(skeleton: Skeleton, layer: Layer) -> None:
+    graph = skeleton.graph
+    pairs = [("norm.pre_attn", layer.q)] + ([("norm.pre_mlp", layer.inputs[0])] if layer.inputs else [])
+    for role, linear in pairs:
+        norm = _norm_of(skeleton, linear.x)
+        plain = graph.resolve(linear.x)
+        if norm is None and unscaled(graph, plain) != plain:
+            skeleton.complain(role, "a factor between norm and projection", graph.where(plain))
+            norm = _norm_of(skeleton, unscaled(graph, plain))
+        shared = role == "norm.pre_mlp" and norm is not None and norm is layer.norms.get("norm.pre_attn")
+        if norm is not None and not shared:
+            layer.norms[role] = norm
+        if role == "norm.pre_attn" and norm is not None and norm.x != layer.entry:
+            skeleton.complain(role, "the residual is taken after the norm, or the norm acts elsewhere", norm.where)
+    for linear in (layer.k, layer.v):
+        if graph.resolve(linear.x) != graph.resolve(layer.q.x):
+            skeleton.complain(f"{layer.prefix}attention", "q, k and v have different inputs", linear.where)
+
+
+def _inner_norms(skeleton: Skeleton, layer: Layer) -> None:
+    graph = skeleton.graph
+    stop = {graph.resolve(linear.y) for linear in (layer.q, layer.k, layer.v)} | {
+        linear.y for linear in (layer.q, layer.k, layer.v)
+    }
+    paths = {
+        "norm.q": graph.ancestors(layer.site.q, stop),
+        "norm.k": graph.ancestors(layer.site.k, stop),
+        "norm.v": graph.ancestors(layer.site.v, stop),
+    }
+    taken = {id(norm) for norm in layer.norms.values()}
+    for norm in skeleton.norms:
+        if id(norm) in taken:
+            continue
+        for role, path in paths.items():
+            if norm.y in path and norm.x in path:
+                if role in layer.norms:
+                    skeleton.complain(role, "more than one norm on the way", norm.where)
+                layer.norms[role] = norm
+                break
+
+
+def unused_operators(graph: Graph, start: int, stop: int) -> list[Node]:
+    """Operators on the way from `start` to `stop` that are no layout changes."""
+    path = [value for value in graph.ancestors(stop, {start}) if graph.depends[value]]
+    nodes = {graph.producer[value] for value in path if value != start and graph.producer[value] is not None}
+    return [graph.nodes[index] for index in sorted(nodes) if graph.nodes[index].op not in VIEWS | PARTS]

@@ -1,0 +1,341 @@
+"""All measurements on one recorded forward pass, as plain JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from probe_attention import added_bias, read_heads, score_bend, window
+from probe_layers import Layer, Skeleton, assemble, unused_operators
+from probe_mlp import fit_mlp
+from probe_norms import fit_norm
+from probe_rope import fit_rotation
+from probe_structure import Linear, Norm
+from probe_trace import Graph
+from probe_values import Unmeasured, bend, clean, ratio
+
+
+class Notebook:
+    """Collects what was measured; a measurement that raises becomes a failure with its subject."""
+
+    def __init__(self) -> None:
+        self.facts: dict[str, Any] = {}
+        self.where: dict[str, str] = {}
+        self.roles: list[dict[str, Any]] = []
+        self.failures: list[dict[str, Any]] = []
+
+    def attempt(self, subject: str, step: Callable[[], Any], where: str | None = None) -> Any:
+        """The result of `step`, or None after noting why there is none."""
+        try:
+            return step()
+        except Unmeasured as reason:
+            self.fail(subject, str(reason), where)
+        except Exception as error:
+            self.fail(subject, f"the measurement broke: {type(error).__name__}: {error}", where)
+        return None
+
+    def fail(self, subject: str, reason: str, where: str | None = None) -> None:
+        """Note something that could not be measured or that no rule accounts for."""
+        entry = {"subject": subject, "reason": reason[:400], "where": where.rsplit("/", 1)[-1] if where else None}
+        if entry not in self.failures:
+            self.failures.append(entry)
+
+    def layered(self, name: str, values: list[Any], where: str | None = None) -> None:
+        """A per-layer fact: one value where all layers agree, else `{"per_layer": [...]}`."""
+        alike = all(value == values[0] for value in values) or _close(values)
+        self.facts[name] = values[0] if alike else {"per_layer": values}
+        if where:
+            self.where[name] = where.rsplit("/", 1)[-1]
+
+    def fact(self, name: str, value: Any, where: str | None = None) -> None:
+        """A fact of the whole model."""
+        self.layered(name, [value], where)
+
+
+def _close(values: list[Any]) -> bool:
+    if not all(isinstance(value, float) for value in values):
+        return False
+    return max(values) - min(values) <= 1e-5 * max(map(abs, values))
+
+
+def measure(model: torch.nn.Module, graph: Graph) -> dict[str, Any]:
+    """Everything that one forward pass shows."""
+    book = Notebook()
+    tensors = dict(model.state_dict())
+    skeleton = book.attempt("structure", lambda: assemble(graph))
+    if skeleton is not None:
+        for subject, reason, where in skeleton.complaints:
+            book.fail(subject, reason, where)
+        _sizes(book, skeleton)
+        _whole_model(book, skeleton, tensors)
+        _layers(book, skeleton)
+        _norm_facts(book, skeleton, tensors)
+        _bias_facts(book, skeleton)
+        _unassigned(book, model, graph)
+    return {"facts": book.facts, "where": book.where, "roles": book.roles, "failures": book.failures}
+
+
+def _sizes(book: Notebook, skeleton: Skeleton) -> None:
+    graph = skeleton.graph
+    table = graph.tensors[skeleton.embedding.inputs[0]]
+    book.fact("num_layers", len(skeleton.layers))
+    book.fact("hidden_size", graph.tensors[skeleton.entry].shape[-1])
+    book.fact("vocab_size", table.shape[0])
+    book.layered("num_attention_heads", [graph.tensors[layer.site.q].shape[0] for layer in skeleton.layers])
+    book.layered("head_dim", [graph.tensors[layer.site.q].shape[-1] for layer in skeleton.layers])
+
+
+def _whole_model(book: Notebook, skeleton: Skeleton, tensors: dict[str, torch.Tensor]) -> None:
+    graph, head = skeleton.graph, skeleton.head
+    embedded = graph.params[graph.resolve(skeleton.embedding.inputs[0])]
+    _tensor(book, "embed.tokens", embedded, "weight")
+    if skeleton.positions is not None:
+        _tensor(book, "embed.positions", graph.params[graph.resolve(skeleton.positions.inputs[0])], "weight")
+    tied = head.weight == embedded
+    book.fact("tied_embeddings", tied, head.where)
+    if not tied:
+        _linear(book, "head", head)
+    elif head.bias:
+        _tensor(book, "head", head.bias, "bias")
+    book.fact("bias.head", head.bias is not None, head.where)
+    book.attempt("embedding.multiplier", lambda: _embedding_factor(book, skeleton))
+    book.attempt("logits.multiplier", lambda: _logits(book, skeleton), graph.where(graph.output))
+
+
+def _embedding_factor(book: Notebook, skeleton: Skeleton) -> None:
+    graph = skeleton.graph
+    start = graph.rows(skeleton.entry if skeleton.embed_norm is None else skeleton.embed_norm.x)
+    found = graph.rows(skeleton.embedding.outputs[0])
+    where = graph.where(skeleton.entry)
+    if skeleton.positions is not None:
+        places = graph.tensors[skeleton.positions.outputs[0]].reshape(graph.length, -1).double()
+        if ratio(start, found + places) is None:
+            raise Unmeasured("the first layer's input is not token plus position embedding")
+        book.fact("embedding.multiplier", 1.0, where)
+        return
+    factor = ratio(start, found)
+    if factor is None:
+        raise Unmeasured(f"the first layer's input is no multiple of the token embedding ({where})")
+    book.fact("embedding.multiplier", factor, where)
+
+
+def _logits(book: Notebook, skeleton: Skeleton) -> None:
+    graph = skeleton.graph
+    raw = graph.rows(skeleton.head.y)
+    tanh = next(
+        (node for node in unused_operators(graph, skeleton.head.y, graph.output) if node.op == "tanh"), None
+    )
+    norm = skeleton.final_norm
+    before = 1.0
+    if norm is not None and graph.resolve(norm.y) != skeleton.head.x:
+        before = ratio(graph.rows(skeleton.head.x), graph.rows(norm.y)) or 1.0
+    found = bend(graph, raw, graph.tensors[graph.output], tanh)
+    book.fact("logits.multiplier", clean(found.factor * before), graph.where(graph.output))
+    book.fact("logits.softcap", found.cap, found.where)
+
+
+def _layers(book: Notebook, skeleton: Skeleton) -> None:
+    graph = skeleton.graph
+    columns: dict[str, list[Any]] = {}
+    where: dict[str, str | None] = {}
+    for layer in skeleton.layers:
+        for name, (value, place) in _one_layer(book, graph, layer).items():
+            columns.setdefault(name, []).append(value)
+            where.setdefault(name, place)
+    for name, values in columns.items():
+        if len(values) == len(skeleton.layers):
+            book.layered(name, values, where[name])
+
+
+def _one_layer(book: Notebook, graph: Graph, layer: Layer) -> dict[str, tuple[Any, str | None]]:
+    found: dict[str, tuple[Any, str | None]] = {}
+    product = layer.site.product.where
+    heads = book.attempt("attention.heads", lambda: read_heads(graph, layer), product)
+    wide = book.attempt("attention.window", lambda: (window(graph, layer),), product)
+    if wide is not None:
+        found["attention.window"] = (wide[0], product)
+    bias = book.attempt("position.kind", lambda: (added_bias(graph, layer),), product)
+    if bias is not None and bias[0] is not None:
+        book.fail("position.kind", "something other than a mask is added to the scores (ALiBi?)", bias[0].where)
+    gate = unused_operators(graph, layer.site.context, layer.o.x)
+    if gate:
+        seen = ", ".join(dict.fromkeys(node.op for node in gate))
+        book.fail("attention.output", f"{seen} between attention and its output projection", gate[0].where)
+    found["residual.parallel"] = (layer.parallel, layer.o.where)
+    if layer.attention_factor == layer.mlp_factor:
+        found["residual.multiplier"] = (layer.attention_factor, layer.o.where)
+    else:
+        seen_factors = f"{layer.attention_factor} on attention, {layer.mlp_factor} on the MLP"
+        book.fail("residual.multiplier", seen_factors, layer.o.where)
+    if heads is not None:
+        found |= _attention_facts(book, graph, layer, heads)
+    fit = book.attempt("mlp.activation", lambda: fit_mlp(graph, layer), layer.inputs[0].where if layer.inputs else None)
+    if fit is not None:
+        found["mlp.activation"] = (fit.activation, fit.where)
+        found["mlp.gated"] = (fit.gated, fit.where)
+        found["ffn_hidden_size"] = (fit.width, fit.where)
+    _layer_roles(book, layer, heads.packing if heads else None, fit)
+    return found
+
+
+def _attention_facts(book: Notebook, graph: Graph, layer: Layer, heads: Any) -> dict[str, tuple[Any, str | None]]:
+    found: dict[str, tuple[Any, str | None]] = {"num_query_groups": (heads.groups, layer.k.where)}
+    found["attention.clip_qkv"] = (heads.clip, layer.q.where)
+    q_turn = book.attempt("rope", lambda: (fit_rotation(heads.q_before, heads.q),), layer.site.product.where)
+    k_turn = book.attempt("rope", lambda: (fit_rotation(heads.k_before, heads.k),), layer.site.product.where)
+    hidden_scale = 1.0
+    if q_turn is not None and k_turn is not None:
+        q_rot, k_rot = q_turn[0], k_turn[0]
+        if (q_rot is None) != (k_rot is None) or (q_rot and (q_rot.pairing, q_rot.dim) != (k_rot.pairing, k_rot.dim)):
+            book.fail("rope", "queries and keys are rotated differently", layer.site.product.where)
+        elif q_rot is not None:
+            hidden_scale = q_rot.factor / k_rot.factor
+            found["rope"] = (
+                {
+                    "pairing": q_rot.pairing,
+                    "dim": q_rot.dim,
+                    "inv_freq": [round(value, 12) for value in k_rot.inv_freq],
+                    "attention_factor": round(k_rot.factor, 7),
+                },
+                graph.where(layer.site.q) or layer.q.where,
+            )
+        else:
+            hidden_scale = (ratio(heads.q, heads.q_before) or 1.0) * (ratio(heads.k, heads.k_before) or 1.0)
+            found["rope"] = (None, layer.q.where)
+    fit = book.attempt("attention.scale", lambda: score_bend(graph, layer, heads), layer.site.product.where)
+    if fit is not None:
+        found["attention.scale"] = (clean(fit.factor * hidden_scale), layer.site.product.where)
+        found["attention.softcap"] = (fit.cap, fit.where or layer.site.product.where)
+    norm_q, norm_k = layer.norms.get("norm.q"), layer.norms.get("norm.k")
+    if (norm_q is None) != (norm_k is None):
+        book.fail("qk_norm.kind", "only one of q and k is normalised", layer.q.where)
+    if norm_q is not None and norm_k is not None:
+        found["qk_norm.after_rope"] = (bool(heads.norm_after_rope), norm_q.where)
+    return found
+
+
+def _layer_roles(book: Notebook, layer: Layer, packing: str | None, fit: Any) -> None:
+    if layer.q.node == layer.k.node:
+        _linear(book, "attn.qkv", layer.q, packing)
+    else:
+        for role, linear in (("attn.q", layer.q), ("attn.k", layer.k), ("attn.v", layer.v)):
+            _linear(book, role, linear)
+    _linear(book, "attn.o", layer.o)
+    if layer.down is not None:
+        names = ["mlp.gate", "mlp.up"] if len(layer.inputs) == 2 else ["mlp.up"]
+        if fit is not None and fit.packing:
+            names = ["mlp.gate_up"]
+        ordered = list(reversed(layer.inputs)) if fit is not None and fit.gate == 1 else layer.inputs
+        for role, linear in zip(names, ordered, strict=True):
+            _linear(book, role, linear, fit.packing if fit else None)
+        _linear(book, "mlp.down", layer.down)
+    for role, norm in layer.norms.items():
+        if role == "norm.v":
+            book.fail("norm.v", "values are normalised", norm.where)
+            continue
+        _norm(book, role, norm)
+
+
+def _linear(book: Notebook, role: str, linear: Linear, packing: str | None = None) -> None:
+    if linear.transposed:
+        book.fail(role, "the weight is stored [in, out]", linear.where)
+    _tensor(book, role, linear.weight, "weight", packing)
+    if linear.bias:
+        _tensor(book, role, linear.bias, "bias", packing)
+
+
+def _norm(book: Notebook, role: str, norm: Norm) -> None:
+    if norm.weight:
+        _tensor(book, role, norm.weight, "weight")
+    if norm.bias:
+        _tensor(book, role, norm.bias, "bias")
+
+
+def _tensor(book: Notebook, role: str, name: str, param: str, packing: str | None = None) -> None:
+    book.roles.append({"role": role, "tensor": name, "param": param, "packing": packing})
+
+
+def _norm_facts(book: Notebook, skeleton: Skeleton, tensors: dict[str, torch.Tensor]) -> None:
+    graph = skeleton.graph
+    stack: list[Any] = []
+    inner: list[Any] = []
+    for layer in skeleton.layers:
+        for role, norm in layer.norms.items():
+            fit = book.attempt(role, lambda norm=norm: fit_norm(graph, norm, tensors), norm.where)
+            if fit is not None:
+                (inner if role in ("norm.q", "norm.k") else stack).append((role, layer, fit))
+    for role, norm in (("norm.final", skeleton.final_norm), ("norm.embed", skeleton.embed_norm)):
+        if norm is None:
+            continue
+        _norm(book, role, norm)
+        fit = book.attempt(role, lambda norm=norm: fit_norm(graph, norm, tensors), norm.where)
+        if fit is not None:
+            stack.append((role, None, fit))
+    if stack:
+        _agreed(book, "norm", [fit for _, _, fit in stack], ("kind", "zero_centered", "eps", "bias"))
+        _agree(book, "norm.affine", [bool(fit.shape) for _, _, fit in stack], stack[0][2].where)
+    if not inner:
+        book.fact("qk_norm.kind", "none")
+        return
+    kinds = [_width(graph, role, layer, fit) for role, layer, fit in inner]
+    _agree(book, "qk_norm.kind", kinds, inner[0][2].where)
+    _agreed(book, "qk_norm", [fit for _, _, fit in inner], ("zero_centered", "eps"))
+    other = {fit.kind for _, _, fit in inner} ^ {fit.kind for _, _, fit in stack}
+    if other or any(fit.bias for _, _, fit in inner):
+        seen = ", ".join(sorted({fit.kind + (" with bias" if fit.bias else "") for _, _, fit in inner}))
+        book.fail("qk_norm.kind", f"the q/k norm is another kind than the layer norms: {seen}", inner[0][2].where)
+
+
+def _width(graph: Graph, role: str, layer: Layer, fit: Any) -> str:
+    head_dim = graph.tensors[layer.site.q].shape[-1]
+    if fit.width != head_dim:
+        return "full"
+    size = 1
+    for length in fit.shape:
+        size *= length
+    return "per_head" if size in (head_dim, 1) else "per_head_distinct"
+
+
+def _agreed(book: Notebook, prefix: str, fits: list[Any], fields: tuple[str, ...]) -> None:
+    for name in fields:
+        _agree(book, f"{prefix}.{name}", [getattr(fit, name) for fit in fits], fits[0].where)
+
+
+def _agree(book: Notebook, name: str, values: list[Any], where: str | None) -> None:
+    if all(value == values[0] for value in values) or _close(values):
+        book.fact(name, values[0], where)
+    else:
+        seen = ", ".join(dict.fromkeys(str(value) for value in values))
+        book.fail(name, f"differs between the model's norms: {seen}", where)
+        book.fact(name, values[0], where)
+
+
+def _bias_facts(book: Notebook, skeleton: Skeleton) -> None:
+    def all_or_none(name: str, linears: list[Linear]) -> None:
+        have = [linear.bias is not None for linear in linears]
+        if len(set(have)) > 1:
+            seen = ", ".join(f"{linear.weight}: {'yes' if linear.bias else 'no'}" for linear in linears[:6])
+            book.fail(name, f"some have a bias and some do not: {seen}", linears[0].where)
+        book.fact(name, any(have), linears[0].where)
+
+    layers = skeleton.layers
+    all_or_none("bias.qkv", [linear for layer in layers for linear in (layer.q, layer.k, layer.v)])
+    all_or_none("bias.o", [layer.o for layer in layers])
+    mlp = [linear for layer in layers for linear in (*layer.inputs, layer.down) if linear is not None]
+    if mlp:
+        all_or_none("bias.mlp", mlp)
+
+
+def _unassigned(book: Notebook, model: torch.nn.Module, graph: Graph) -> None:
+    """Parameters that no role accounts for: used ones are a gap, unused ones a note."""
+    known = {row["tensor"] for row in book.roles}
+    used = set(graph.params.values())
+    for name, parameter in model.named_parameters():
+        if name not in known:
+            how = "is used, but no rule gives it a role" if name in used else "is never used by the forward pass"
+            where = None
+            if name in used:
+                value = next(one for one, found in graph.params.items() if found == name)
+                where = graph.users(value)[0].where if graph.users(value) else None
+            book.fail(name, f"tensor {tuple(parameter.shape)} {how}", where)
