@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from scaffold_tools.errors import BadInput, Refused, ScaffoldError
 from scaffold_tools.source.retry import RETRY_STATUS, RetryPolicy, retry_after
@@ -110,9 +110,8 @@ class Hub:
         Raises:
             BadInput: no such file or no access. EnvironmentLacks: unreachable, too slow. Refused: see `_check_final`.
         """
-        from huggingface_hub import hf_hub_url
-
-        url = hf_hub_url(files.name, name, revision=files.revision, endpoint=self.endpoint)
+        # Not `hf_hub_url`: it keeps the endpoint that huggingface_hub was imported with when the two differ.
+        url = f"{self.endpoint}/{files.name}/resolve/{files.revision}/{quote(name)}"
         return self._ask(lambda: self._stream(url, start, stop), files.where(name), files.name)
 
     def _stream(self, url: str, start: int, stop: int) -> tuple[bytes, int | None]:

@@ -156,6 +156,12 @@ ROWS: tuple[Row, ...] = (
         lambda f: _LOCAL,
     ),
     Row(
+        _is(KeyError, TypeError, ValueError, AttributeError),  # the answer does not have the shape of a hub's
+        BadInput,
+        lambda f: f"{f.endpoint} does not answer as a hub does for {f.what}",
+        lambda f: "is HF_ENDPOINT a hub?",
+    ),
+    Row(
         lambda f: True,
         EnvironmentLacks,
         lambda f: f"{f.endpoint} broke off while sending {f.what}: {f.error or type(f.error).__name__}",

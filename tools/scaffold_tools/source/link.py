@@ -78,18 +78,19 @@ def check_endpoint(endpoint: str) -> str:
 def _parse_local(text: str) -> Link | None:
     try:
         path = Path(text).expanduser()
-        resolved = path.resolve()
-        if resolved.is_dir():
-            return Link(text=text, kind="folder", name=_plain(resolved.name), path=path)
-        if not resolved.exists():
+        # Asked of the path as typed: `resolve` would turn `absent/..` into a folder that exists.
+        if not path.exists():
             return None
+        resolved = path.resolve()
     except (OSError, RuntimeError) as error:  # RuntimeError: no such user in `~user`, a loop of links
         raise BadInput(f"cannot look at the path {text!r}: {error}") from error
-    if resolved.suffix == ".gguf":
+    if resolved.is_dir():
+        return Link(text=text, kind="folder", name=_plain(resolved.name), path=path)
+    if path.suffix == ".gguf":
         raise BadInput(f"{text!r} is a GGUF file, which is converted from a model", hint="give the original model")
-    if resolved.suffix != ".json" or not resolved.is_file():
+    if path.suffix != ".json" or not resolved.is_file():
         raise BadInput(f"{text!r} is a file, but no config.json", hint=_WAYS)
-    name = path.resolve().parent.name if path.name == "config.json" else path.stem
+    name = path.absolute().parent.name if path.name == "config.json" else path.stem
     return Link(text=text, kind="config", name=_plain(name), path=path)
 
 
