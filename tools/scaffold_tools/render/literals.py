@@ -129,8 +129,8 @@ _CALLABLE_NAMES = frozenset(
 _CALLABLE_METHODS = frozenset(("count", "get", "index", "items", "keys", "values"))
 _EXPRESSION_NODES = (
     ast.Expression, ast.Name, ast.Attribute, ast.Subscript, ast.Slice, ast.Constant, ast.BinOp, ast.BoolOp,
-    ast.UnaryOp, ast.Compare, ast.IfExp, ast.Call, ast.keyword, ast.Tuple, ast.List, ast.Dict, ast.ListComp, ast.GeneratorExp,
-    ast.comprehension, ast.expr_context, ast.operator, ast.unaryop, ast.boolop, ast.cmpop,
+    ast.UnaryOp, ast.Compare, ast.IfExp, ast.Call, ast.keyword, ast.Tuple, ast.List, ast.Dict, ast.ListComp,
+    ast.GeneratorExp, ast.comprehension, ast.expr_context, ast.operator, ast.unaryop, ast.boolop, ast.cmpop,
 )  # fmt: skip
 
 

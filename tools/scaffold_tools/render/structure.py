@@ -1,6 +1,6 @@
 """Whether rendered text has the shape that its template gives it, whatever the values were.
 
-The template is rendered twice from the same context: with the values, and with a placeholder for each; both are parsed.
+The template is rendered twice from the same context, with the values and with a placeholder for each; both are parsed.
 Where the placeholder tree has a placeholder, the real tree must have exactly the node that the value's own text parses
 to; everywhere else both must be equal. A value that ended a string, a comment or a line gives another tree, so it is
 found whichever filter or template was at fault.

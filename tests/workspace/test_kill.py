@@ -1,0 +1,175 @@
+"""Kill the caller at random moments, and the finisher at every single operation: the tree is whole, old or new."""
+
+import os
+import random
+import signal
+import time
+
+import pytest
+from scaffold_tools.workspace import apply, finisher, recover, undo
+from scaffold_tools.workspace.lock import tree_lock
+from scaffold_tools.workspace.transaction import Step, Tree, _journal_home, _stage
+from workspace.trees import create, edit, plan, repository, snapshot
+
+POINTS = int(os.environ.get("SCAFFOLD_KILL_POINTS", "40"))
+BEFORE = {f"pkg/m{index}.py": f"value = {index}\n".encode() for index in range(12)}
+
+
+def sample():
+    edits = [edit(name, content, content.decode() * 40) for name, content in BEFORE.items()]
+    return plan(*edits, *(create(f"new/deep/f{index}.py", "x = 1\n" * 50) for index in range(12)))
+
+
+def in_child(action):
+    """Run in a forked process of its own session; returns its id once it is about to begin."""
+    ready, write_end = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setsid()
+            os.write(write_end, b"1")
+            action()
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    os.close(write_end)
+    os.read(ready, 1)
+    os.close(ready)
+    return child
+
+
+def settled(root):
+    """The tree once nobody is at work on it any more."""
+    with tree_lock(root.resolve(), timeout=20):
+        return snapshot(root)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("job", ["apply", "undo"])
+def test_a_kill_at_any_moment_leaves_the_tree_old_or_new(tmp_path, job):
+    root, run_dir = repository(tmp_path / "root", BEFORE), tmp_path / "run"
+    before = snapshot(root)
+    began = time.monotonic()
+    apply(sample(), root, record_dir=run_dir)
+    span = time.monotonic() - began
+    after = snapshot(root)
+    if job == "apply":
+        undo(root, run_dir)
+        assert snapshot(root) == before
+    old, new = (before, after) if job == "apply" else (after, before)
+    act, back = (
+        (lambda: apply(sample(), root, record_dir=run_dir), lambda: undo(root, run_dir)) if job == "apply"
+        else (lambda: undo(root, run_dir), lambda: apply(sample(), root, record_dir=run_dir))
+    )  # fmt: skip
+    chance, outcomes = random.Random(7), {"old": 0, "new": 0}
+    for point in range(POINTS):
+        child = in_child(act)
+        time.sleep(chance.uniform(0, span * 1.3))
+        os.killpg(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        found = settled(root)
+        assert found in (old, new), f"half done at point {point}"
+        outcomes["old" if found == old else "new"] += 1
+        recover(root)
+        assert snapshot(root) == found, "recovery of a settled tree must not change it"
+        if found == new:
+            back()
+            assert snapshot(root) == old
+    assert min(outcomes.values()) > 0, f"the kills missed the interesting moments: {outcomes}"
+
+
+def crash_after(count):
+    """Make the process end, without any clean-up, at the operation number `count` that changes the disk."""
+    left = [count]
+
+    def wrapped(real):
+        def operation(*args, **kwargs):
+            if left[0] == 0:
+                os._exit(99)
+            left[0] -= 1
+            return real(*args, **kwargs)
+
+        return operation
+
+    for name in ("open", "replace", "rename", "mkdir", "unlink", "rmdir", "fsync"):
+        setattr(os, name, wrapped(getattr(os, name)))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_crash_at_every_operation_of_the_finisher_is_recovered(tmp_path):
+    steps = [Step("a.py", b"new a", b"old a"), Step("d/e/b.py", b"new b", None), Step("gone.py", None, b"bye")]
+    seen, count, crashes = set(), 0, 1
+    while crashes:
+        root = tmp_path / f"r{count}"
+        root.mkdir()
+        (root / "a.py").write_bytes(b"old a")
+        (root / "gone.py").write_bytes(b"bye")
+        old = snapshot(root)
+        journal = _journal_home(root)
+        _stage(root, journal, steps, [], [])
+        crashes = 0
+        # The second process crashes in recovery itself, as often as it takes.
+        for extra in (count, count // 2, 1, None):
+            child = os.fork()
+            if child == 0:
+                if extra is not None:
+                    crash_after(extra)
+                finisher.recover(str(journal)) if crashes else finisher.finish(str(journal))
+                os._exit(0)
+            crashed = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 99
+            crashes += crashed
+            if not crashed:
+                break
+        found = snapshot(root)
+        new = {"a.py": b"new a", "d": "dir", "d/e": "dir", "d/e/b.py": b"new b"}
+        contents = {name: row[0] for name, row in found.items()}
+        assert found == old or contents == new, f"half done after a crash at operation {count}: {contents}"
+        assert not journal.exists()
+        seen.add("old" if found == old else "new")
+        count += 1
+    assert seen == {"old", "new"}
+    assert count > 8
+
+
+def test_a_rename_that_fails_halfway_is_put_back_with_the_very_inodes(tmp_path):
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "a.py").write_bytes(b"old")
+    before = snapshot(root, times=True)
+    with tree_lock(root) as lock:
+        tree = Tree(root, lock, None)
+        journal = _journal_home(root)
+        _stage(tree.root, journal, [Step("a.py", b"new", b"old"), Step("n/x.py", b"x", None)], [], [])
+        (root / "n").write_bytes(b"in the way")
+        with pytest.raises(OSError):
+            finisher.finish(str(journal))
+    os.unlink(root / "n")
+    assert snapshot(root, times=True) == before
+    assert not journal.exists()
+
+
+def test_recovery_does_not_overwrite_what_the_user_wrote_after_a_crash(tmp_path):
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "a.py").write_bytes(b"old a")
+    (root / "b.py").write_bytes(b"old b")
+    journal = _journal_home(root)
+    _stage(root, journal, [Step("a.py", b"new a", b"old a"), Step("b.py", b"new b", b"old b")], [], [])
+    (journal / "commit").touch()
+    os.replace(journal / "new/0", root / "a.py")  # the machine stopped here
+    (root / "b.py").write_bytes(b"mine")
+    assert recover(root) == "rolled back"
+    assert (root / "a.py").read_bytes() == b"old a"
+    assert (root / "b.py").read_bytes() == b"mine"
+
+
+def test_an_interrupt_of_the_caller_waits_for_the_end(tmp_path):
+    root = repository(tmp_path / "root", BEFORE)
+    before = snapshot(root)
+    child = in_child(lambda: apply(sample(), root, record_dir=tmp_path / "run"))
+    time.sleep(0.05)
+    os.kill(child, signal.SIGINT)
+    os.waitpid(child, 0)
+    with tree_lock(root.resolve(), timeout=0.5):
+        found = snapshot(root)
+    assert found == before or len(found) == len(before) + 14
