@@ -15,7 +15,7 @@ demo: lane ## the main job on a real published model: integration in demo-out/, 
 	@.venv/bin/scaffold checklist Qwen--Qwen3-8B
 
 test: setup-dev lane lint ## lint, types and the whole test suite
-	@$(PY) -m pytest -n $(PYTEST_WORKERS) --dist loadgroup
+	@SCAFFOLD_TESTS_NEED_LANE=1 $(PY) -m pytest -n $(PYTEST_WORKERS) --dist loadgroup
 
 lint: setup-dev ## linter, formatter (check), type checker, generated docs in sync
 	@.venv/bin/ruff check .

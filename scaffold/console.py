@@ -30,7 +30,7 @@ def is_terminal(stream: IO[str]) -> bool:
 
 
 def rich_console(stream: IO[str]) -> Console:
-    """A console that is plain where nobody looks at it: no colour, no wrapping at a width that a pipe does not have."""
+    """A console that is plain where nobody looks at it: no colour, no wrapping at a width that a pipe has not."""
     from rich.console import Console
 
     if is_terminal(stream):

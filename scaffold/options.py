@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 Link = Annotated[
-    str, typer.Argument(metavar="LINK", help="org/name, a hub URL (also /tree/<rev>), a local folder, or a config.json.")
+    str,
+    typer.Argument(metavar="LINK", help="org/name, a hub URL (also /tree/<rev>), a local folder, or a config.json."),
 ]
 Run = Annotated[
     str | None,
@@ -20,11 +21,16 @@ Repo = Annotated[
     Path | None,
     typer.Option(help="A checkout of the target to edit in place; without it a package of its own is written."),
 ]
-Out = Annotated[Path | None, typer.Option(help="Folder of the package (default: ./<package name>).")]
+Out = Annotated[Path | None, typer.Option(help="Folder of the package [default: ./<package name>].")]
 Lane = Annotated[str, typer.Option(help="Where to verify: cpu.")]
 TrustRemoteCode = Annotated[
-    bool, typer.Option(help="Run the modeling code that the repository brings. Off: nothing from the repository runs.")
+    bool,
+    typer.Option(
+        "--trust-remote-code",
+        help="Run the modeling code that the repository brings. Off: nothing from the repository runs.",
+    ),
 ]
 AllowDirty = Annotated[
-    bool, typer.Option(help="Write although the checkout has uncommitted changes in the files concerned.")
+    bool,
+    typer.Option("--allow-dirty", help="Write although the checkout has uncommitted changes in the files concerned."),
 ]

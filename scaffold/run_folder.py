@@ -1,4 +1,4 @@
-"""The run folder `.scaffold/<model>/`: every value of the pipeline as a file that people and agents can read and edit."""
+"""The run folder `.scaffold/<model>/`: every value of the pipeline as a file that people and agents read and edit."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from scaffold_tools.errors import BadInput
 from scaffold_tools.jsonio import dumps, loads
-
-T = TypeVar("T")
 
 HOME = ".scaffold"
 
@@ -53,7 +51,7 @@ class RunFolder:
         """Write a value; text as it is, everything else as JSON."""
         write_atomically(self.file(value), content if isinstance(content, str) else dumps(content))
 
-    def load(self, value: str, kind: type[T]) -> T:
+    def load[T](self, value: str, kind: type[T]) -> T:
         """Read a value back, validated.
 
         Raises:
@@ -61,7 +59,9 @@ class RunFolder:
         """
         path = self.file(value)
         if not path.is_file():
-            raise BadInput(f"{path} does not exist", hint=f"make it first: scaffold plan LINK, or new-model LINK ({value})")
+            raise BadInput(
+                f"{path} does not exist", hint=f"make it first: scaffold plan LINK, or new-model LINK ({value})"
+            )
         return read_value(path, kind)
 
     def forget_after(self, value: str) -> None:
@@ -103,7 +103,7 @@ def find(run: str | None, base: Path | None = None) -> RunFolder:
     return RunFolder(runs[0])
 
 
-def read_value(path: Path, kind: type[T]) -> T:
+def read_value[T](path: Path, kind: type[T]) -> T:
     """Read and validate one file.
 
     Raises:

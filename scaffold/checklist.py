@@ -1,0 +1,151 @@
+"""The text of a pull request: boxes ticked by what was measured, the rest open with what closes them.
+
+Reads only the values of the run folder; knows no target and no model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from scaffold_tools.blueprint.facts import Blueprint, Fact, Gap
+from scaffold_tools.source.inventory import Inventory
+from scaffold_tools.verify.evidence import Check, Evidence
+from scaffold_tools.workspace.plan import Plan
+
+
+@dataclass(frozen=True)
+class Box:
+    """One line of the checklist."""
+
+    ticked: bool
+    text: str
+    measured: str = ""
+    """The figures, where something was measured."""
+    command: str = ""
+    """What closes an open box."""
+
+
+@dataclass(frozen=True)
+class Checklist:
+    """All that the template shows."""
+
+    title: str
+    summary: tuple[str, ...]
+    proven: tuple[Box, ...]
+    open: tuple[Box, ...]
+    gaps: tuple[Gap, ...]
+    facts: tuple[tuple[str, str, str, str], ...]
+    files: tuple[tuple[str, str], ...]
+    provenance: tuple[tuple[str, str], ...]
+
+
+def build(
+    inventory: Inventory,
+    blueprint: Blueprint | None,
+    plan: Plan | None,
+    evidence: Evidence | None,
+    *,
+    tool: str,
+    describe: Callable[[str], str] = str,
+    verify_command: str,
+) -> Checklist:
+    """Put the checklist together.
+
+    Args:
+        describe: what the check of that name proves, in words.
+        verify_command: the command that measures again.
+    """
+    boxes = tuple(_measured(evidence, describe, verify_command))
+    gaps = (*(blueprint.gaps if blueprint else ()), *(plan.gaps if plan else ()))
+    architecture = blueprint.architecture if blueprint else _architecture(inventory)
+    return Checklist(
+        title=f"{architecture} ({inventory.source.name})",
+        summary=tuple(_summary(plan, evidence)),
+        proven=tuple(box for box in boxes if box.ticked),
+        open=(*(box for box in boxes if not box.ticked), *_open(blueprint, plan, evidence, verify_command)),
+        gaps=tuple(dict.fromkeys(gaps)),
+        facts=tuple(_fact_row(fact) for fact in blueprint.facts) if blueprint else (),
+        files=tuple((change.path, change.summary) for change in plan.changes) if plan else (),
+        provenance=tuple(_provenance(inventory, evidence, tool)),
+    )
+
+
+def render(checklist: Checklist) -> str:
+    """Markdown."""
+    from scaffold_tools.render.markdown import render_markdown
+
+    return render_markdown("checklist/checklist.md.j2", {"list": checklist})
+
+
+def _summary(plan: Plan | None, evidence: Evidence | None) -> Iterable[str]:
+    if evidence is None:
+        yield "Not verified yet: nothing below has been measured."
+    elif evidence.proven:
+        yield f"Proven on the {evidence.lane} lane with {evidence.bridge}."
+    else:
+        yield f"NOT proven: checks failed on the {evidence.lane} lane with {evidence.bridge}."
+    if evidence is not None and evidence.replaced:
+        yield f"Takes the place of {evidence.replaced}."
+    if plan is not None:
+        yield from plan.notes
+
+
+def _measured(evidence: Evidence | None, describe: Callable[[str], str], command: str) -> Iterable[Box]:
+    """One box a check name: ticked only when it passed on every toy that it ran on."""
+    groups: dict[str, list[Check]] = {}
+    for check in evidence.checks if evidence else ():
+        groups.setdefault(check.name, []).append(check)
+    for name, checks in groups.items():
+        ticked = all(check.status == "passed" for check in checks)
+        measured = "; ".join(filter(None, (_figure(check) for check in checks)))
+        yield Box(ticked, f"{name}: {describe(name)}", measured, "" if ticked else command)
+
+
+def _figure(check: Check) -> str:
+    parts = [check.toy] if check.toy else []
+    if check.status != "passed":
+        parts.append(check.status.upper())
+    if check.value is not None:
+        parts.append(f"{check.value:.3g}" if isinstance(check.value, float) else str(check.value))
+    if check.threshold is not None:
+        parts.append(f"(limit {check.threshold})")
+    if check.status != "passed" and check.detail:
+        parts.append(check.detail)
+    return " ".join(parts)
+
+
+def _open(
+    blueprint: Blueprint | None, plan: Plan | None, evidence: Evidence | None, verify_command: str
+) -> Iterable[Box]:
+    if evidence is None:
+        yield Box(False, "numerical parity with the Hugging Face model", command=verify_command)
+    for key in blueprint.keys if blueprint else ():
+        if key.read_by_code and key.consumed_by is None:
+            yield Box(False, f"config key {key.key} is read by the Hugging Face code, and no fact accounts for it")
+    for command in plan.next_commands if plan else ():
+        text, _, closes = command.rpartition(": ") if ": " in command else ("", "", command)
+        yield Box(False, text or "run", command=closes)
+
+
+def _fact_row(fact: Fact) -> tuple[str, str, str, str]:
+    value = str(fact.value)
+    shown = value if len(value) <= 80 else value[:77] + "..."
+    return fact.name, shown, fact.certainty, "; ".join(item.detail for item in fact.evidence)
+
+
+def _provenance(inventory: Inventory, evidence: Evidence | None, tool: str) -> Iterable[tuple[str, str]]:
+    source = inventory.source
+    yield "source", source.name + (f" at {source.revision}" if source.revision else f" ({source.kind})")
+    if inventory.tensors is not None:
+        yield "tensors", f"{len(inventory.tensors.tensors)} from {inventory.tensors.origin}"
+    for note in inventory.notes:
+        yield "note", note
+    yield "tool", tool
+    for name, value in (evidence.environment if evidence else {}).items():
+        yield name, str(value)
+
+
+def _architecture(inventory: Inventory) -> str:
+    names = inventory.config.get("architectures")
+    return str(names[0]) if isinstance(names, list) and names else inventory.source.name

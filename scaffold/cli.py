@@ -1,0 +1,137 @@
+"""The command line: what every command has in common. What a command does is in its module under `commands/`.
+
+Results go to stdout, everything else to stderr. An error is one line there, and its class says the exit code; a
+traceback appears only with SCAFFOLD_DEBUG=1. Nothing prompts.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+
+import typer
+
+from scaffold.commands import (
+    apply,
+    checklist,
+    diff,
+    doctor,
+    inspect,
+    new_model,
+    plan,
+    status,
+    undo,
+    verify,
+)
+from scaffold_tools.errors import ScaffoldError
+
+INTERRUPTED = 130
+"""128 + SIGINT, as shells expect."""
+BROKEN_PIPE = 141
+"""128 + SIGPIPE: the reader of stdout went away, which is its right."""
+
+EXIT_CODES = """\
+Exit codes: 0 proven or done; 1 a check failed; 2 bad input or usage; 3 gaps remain; 4 refused for safety;
+5 the environment lacks something (and the message says what installs it); 130 interrupted."""
+
+app = typer.Typer(
+    name="scaffold",
+    help="From a Hugging Face link to a numerically proven integration.",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+
+for _module, _name in (
+    (new_model, "new-model"),
+    (inspect, "inspect"),
+    (plan, "plan"),
+    (diff, "diff"),
+    (apply, "apply"),
+    (undo, "undo"),
+    (status, "status"),
+    (verify, "verify"),
+    (checklist, "checklist"),
+    (doctor, "doctor"),
+):
+    app.command(_name)(_module.run)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from scaffold_tools.workspace.record import tool_version
+
+        print(f"scaffold {tool_version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    pass
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run one command and leave with its exit code."""
+    signal.signal(signal.SIGTERM, _terminate)
+    code = run(sys.argv[1:] if args is None else args)
+    sys.exit(code)
+
+
+def run(args: Sequence[str]) -> int:
+    """Run one command; every error becomes one line on stderr and an exit code."""
+    command = typer.main.get_command(app)
+    try:
+        with command.make_context("scaffold", list(args)) as context:
+            code = command.invoke(context)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except typer.Exit as leave:
+        return leave.exit_code
+    except typer.TyperException as error:
+        return _usage(error)
+    except ScaffoldError as error:
+        return _report(error, error.what, error.hint, error.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        print("interrupted; nothing is left half done", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Python flushes stdout once more at exit and would complain there.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except OSError as error:
+        return _report(error, f"{error.strerror or error}: {error.filename or ''}".rstrip(": "), None, 2)
+    except Exception as error:
+        hint = "a fault in scaffold: run it again with SCAFFOLD_DEBUG=1 and report the traceback"
+        return _report(error, f"{type(error).__name__}: {error}", hint, 1)
+
+
+def _usage(error: typer.TyperException) -> int:
+    message = getattr(error, "format_message", lambda: str(error))()
+    return _report(error, message, "scaffold --help", 2)
+
+
+def _report(error: Exception, what: str, hint: str | None, code: int) -> int:
+    if os.environ.get("SCAFFOLD_DEBUG") == "1":
+        import traceback
+
+        traceback.print_exception(error)
+    line = ScaffoldError(what, hint=hint)
+    print(f"error: {line.what}", file=sys.stderr)
+    if line.hint:
+        print(f"hint: {line.hint}", file=sys.stderr)
+    return code
+
+
+def _terminate(signum: int, frame: FrameType | None) -> None:
+    """Unwind on SIGTERM as on Ctrl-C, so that the lane's processes are ended and locks released."""
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    main()

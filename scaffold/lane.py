@@ -1,0 +1,59 @@
+"""The lane of one command: one session, started early, whose absence matters only once something has to run in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from scaffold_tools.errors import EnvironmentLacks
+from scaffold_tools.verify.lane import LaneSession
+
+
+class EarlyLane:
+    """Starts the lane's imports while headers are still being read.
+
+    A missing lane is an error of the first job and not of the start: bad input has to be called bad input on a machine
+    without a lane too.
+    """
+
+    def __init__(self) -> None:
+        self._session: LaneSession | None = None
+        self._lacks: EnvironmentLacks | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def start(self, log: Path | None = None) -> None:
+        """Start the imports; does not wait for them. A second call does nothing."""
+        if self._session is not None:
+            return
+        try:
+            self._session = LaneSession(log_file=log).__enter__()
+        except EnvironmentLacks as error:
+            self._lacks = error
+
+    def session(self) -> LaneSession:
+        """The session, started if need be.
+
+        Raises:
+            EnvironmentLacks: there is no lane on this machine.
+        """
+        self.start()
+        if self._session is None:
+            assert self._lacks is not None
+            raise self._lacks
+        return self._session
+
+    def call(
+        self, job: str, request: dict[str, Any], *, on_progress: Callable[[str], None] | None = None
+    ) -> dict[str, Any]:
+        """Run one job of the harness."""
+        return self.session().call(job, request, on_progress=on_progress)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        if self._session is not None:
+            self._session.close()

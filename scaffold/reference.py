@@ -1,0 +1,179 @@
+"""Writes the generated parts of the documentation: `python -m scaffold.reference [--check]`.
+
+A generated part stands between `<!-- generated: NAME -->` and `<!-- end: NAME -->`; everything around it is written by
+people. With `--check` nothing is written and a difference is exit code 1.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import dataclasses
+import inspect
+import io
+import json
+import re
+import sys
+import textwrap
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def exit_codes() -> str:
+    """The table of exit codes, from the error classes."""
+    from scaffold_tools import errors
+
+    rows = [(0, "proven, or done", "")]
+    for kind in (errors.CheckFailed, errors.BadInput, errors.GapsRemain, errors.Refused, errors.EnvironmentLacks):
+        rows.append((kind.exit_code, _first_sentence(kind), f"`{kind.__name__}`"))
+    rows.append((130, "interrupted (Ctrl-C or SIGTERM)", ""))
+    return "\n".join(_table(("Code", "Meaning", "Error class"), rows))
+
+
+def commands() -> str:
+    """`--help` of every command, as it prints."""
+    from scaffold import cli
+
+    parts = []
+    for command in cli.app.registered_commands:
+        text = io.StringIO()
+        with contextlib.redirect_stdout(text):
+            cli.run([str(command.name), "--help"])
+        parts.append(f"### scaffold {command.name}\n\n```text\n{text.getvalue().strip()}\n```")
+    return "\n\n".join(parts)
+
+
+def values() -> str:
+    """Each JSON value of the run folder and of `--json`, field by field."""
+    return "\n\n".join(_describe(kind) for kind in _reachable(_roots()))
+
+
+def checks() -> str:
+    """What each check proves and what it cannot see."""
+    from scaffold_tools.verify.checks import CHECKS
+
+    rows = [(f"`{row.name}`", row.proves, row.cannot_see, row.tolerance) for row in CHECKS]
+    return "\n".join(_table(("Check", "Proves", "Cannot see", "Tolerance"), rows))
+
+
+def vocabulary() -> str:
+    """Every role and fact of a blueprint."""
+    from scaffold_tools.blueprint.vocabulary import FACTS, ROLES
+
+    roles = _table(("Role", "Meaning"), [(f"`{row.name}`", row.meaning) for row in ROLES])
+    facts = _table(("Fact", "Type", "Meaning"), [(f"`{row.name}`", row.type, row.meaning) for row in FACTS])
+    return "\n".join([*roles, "", *facts])
+
+
+PARTS: tuple[tuple[str, str, Callable[[], str]], ...] = (
+    ("docs/cli.md", "exit-codes", exit_codes),
+    ("docs/cli.md", "commands", commands),
+    ("docs/cli.md", "values", values),
+    ("docs/checks.md", "checks", checks),
+    ("docs/how-it-works.md", "vocabulary", vocabulary),
+)
+
+
+def main(args: list[str]) -> int:
+    """Write, or with `--check` compare."""
+    stale = []
+    for file, name, make in PARTS:
+        path = ROOT / file
+        before = path.read_text(encoding="utf-8")
+        after = replace_part(before, name, make())
+        if after == before:
+            continue
+        stale.append(f"{file}: {name}")
+        if "--check" not in args:
+            path.write_text(after, encoding="utf-8")
+    if stale and "--check" in args:
+        print(f"generated documentation is stale ({', '.join(stale)}): run make docs", file=sys.stderr)
+        return 1
+    return 0
+
+
+def replace_part(text: str, name: str, content: str) -> str:
+    """Put `content` between the two markers of a part."""
+    pattern = re.compile(rf"(<!-- generated: {name} -->\n).*?(<!-- end: {name} -->)", re.DOTALL)
+    if not pattern.search(text):
+        raise ValueError(f"no markers for {name}")
+    return pattern.sub(lambda match: f"{match[1]}\n{content.strip()}\n\n{match[2]}", text)
+
+
+def schema(kind: type) -> str:
+    """JSON Schema of a value."""
+    from pydantic import TypeAdapter
+
+    return json.dumps(TypeAdapter(kind).json_schema(), indent=2)
+
+
+def _roots() -> tuple[type, ...]:
+    from scaffold_tools.classify.model import Classification
+
+    from scaffold.outcome import Outcome
+    from scaffold_tools.blueprint.facts import Blueprint
+    from scaffold_tools.source.inventory import Inventory, Source
+    from scaffold_tools.verify.evidence import Evidence
+    from scaffold_tools.workspace.plan import Plan
+
+    return (Source, Inventory, Classification, Blueprint, Plan, Evidence, Outcome)
+
+
+def _reachable(roots: Iterable[type]) -> Iterator[type]:
+    """The roots and every dataclass that their fields mention, each once."""
+    seen: dict[type, None] = {}
+    waiting = list(roots)
+    while waiting:
+        kind = waiting.pop(0)
+        if kind in seen:
+            continue
+        seen[kind] = None
+        waiting.extend(_mentioned(kind))
+    yield from seen
+
+
+def _mentioned(kind: type) -> Iterator[type]:
+    names = vars(sys.modules[kind.__module__])
+    for field in dataclasses.fields(kind):
+        for word in re.findall(r"\w+", str(field.type)):
+            value = names.get(word)
+            for part in getattr(value, "__args__", (value,)):
+                if isinstance(part, type) and dataclasses.is_dataclass(part):
+                    yield part
+
+
+def _describe(kind: Any) -> str:
+    notes = _field_notes(kind)
+    rows = [
+        (f"`{field.name}`", f"`{str(field.type).replace('|', chr(92) + '|')}`", notes.get(field.name, ""))
+        for field in dataclasses.fields(kind)
+    ]
+    return "\n".join([f"### {kind.__name__}", "", _first_sentence(kind), "", *_table(("Field", "Type", ""), rows)])
+
+
+def _field_notes(kind: type) -> dict[str, str]:
+    """The string literal under each field of a dataclass."""
+    (definition,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
+    assert isinstance(definition, ast.ClassDef)
+    notes: dict[str, str] = {}
+    for field, following in zip(definition.body, definition.body[1:], strict=False):
+        match field, following:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                notes[name] = " ".join(text.split())
+    return notes
+
+
+def _first_sentence(kind: type) -> str:
+    return " ".join((kind.__doc__ or "").strip().split("\n\n")[0].split())
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> list[str]:
+    cells = [head, ("---",) * len(head), *rows]
+    return ["| " + " | ".join(" ".join(str(cell).split()) for cell in row) + " |" for row in cells]
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

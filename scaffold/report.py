@@ -1,0 +1,153 @@
+"""Results on stdout: tables for people, one object for `--json`."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from scaffold.console import emit_json, rich_console
+from scaffold_tools.jsonio import to_jsonable
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from scaffold.machine import Machine
+    from scaffold.outcome import FileState, Outcome, RunStatus
+    from scaffold_tools.verify.evidence import Check, Evidence
+
+
+def outcome(result: Outcome, *, json: bool) -> None:
+    """The closing report of new-model, plan, apply and verify."""
+    if json:
+        emit_json(result)
+        return
+    if result.diff is not None:
+        sys.stdout.write(result.diff)
+        return
+    console = rich_console(sys.stdout)
+    for line in _files(result):
+        console.print(line, markup=False)
+    if result.evidence is not None:
+        console.print(_checks_table(result.evidence))
+    for gap in result.gaps:
+        console.print(f"gap: {gap.subject}: {gap.reason}", markup=False)
+    for note in result.notes:
+        console.print(f"note: {note}", markup=False)
+    console.print(_verdict(result), markup=False)
+    for command in _next(result):
+        console.print(f"  {command}", markup=False)
+
+
+def _files(result: Outcome) -> Iterable[str]:
+    if result.supported_by and not result.generated:
+        yield f"{result.target} already supports {result.architecture}: {result.supported_by}"
+        yield "that integration was verified; --regenerate makes one of your own"
+        return
+    for file in result.files:
+        yield f"  {file.status:<10} {file.path}"
+    if result.files:
+        counts = Counter(file.status for file in result.files)
+        summary = ", ".join(f"{count} {status}" for status, count in counts.items())
+        yield f"{'written to' if result.written else 'planned for'} {result.root}: {summary}"
+
+
+def _verdict(result: Outcome) -> str:
+    if result.proven is None:
+        return f"{result.architecture}: not verified"
+    evidence = result.evidence
+    assert evidence is not None
+    if not result.proven:
+        verdict = "NOT proven"
+    elif result.gaps:
+        verdict = f"agrees where it is complete; {len(result.gaps)} gaps remain"
+    else:
+        verdict = "proven"
+    how = "figures of an earlier run, inputs unchanged" if result.evidence_reused else f"{evidence.seconds:.1f} s"
+    replaced = f", in place of {evidence.replaced}" if evidence.replaced else ""
+    return f"{result.architecture}: {verdict} on the {evidence.lane} lane with {evidence.bridge}{replaced} ({how})"
+
+
+def _next(result: Outcome) -> Iterable[str]:
+    if result.run_folder is not None:
+        yield f"checklist: {result.run_folder}/checklist.md"
+    yield from result.next_commands
+
+
+def _checks_table(evidence: Evidence) -> Table:
+    from rich.box import SIMPLE
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE, pad_edge=False)
+    for column in ("check", "toy", "result", "measured", "limit"):
+        table.add_column(column, overflow="fold")
+    for check in evidence.checks:
+        style = {"passed": "green", "skipped": "yellow"}.get(check.status, "red")
+        table.add_row(
+            Text(check.name),
+            Text(check.toy),
+            Text(check.status, style=style),
+            Text(_figure(check)),
+            Text("" if check.threshold is None else str(check.threshold)),
+        )
+    return table
+
+
+def _figure(check: Check) -> str:
+    figure = (
+        "" if check.value is None else f"{check.value:.3g}" if isinstance(check.value, float) else str(check.value)
+    )
+    if check.status in ("failed", "error") or not figure:
+        return f"{figure} {check.detail}".strip()[:400]
+    return figure
+
+
+def machine(found: Machine, *, json: bool) -> None:
+    """The report of doctor."""
+    if json:
+        emit_json({**to_jsonable(found), "exit_code": found.exit_code})
+        return
+    for item in found.findings:
+        mark = "ok" if item.ok else "missing" if item.needed else "-"
+        print(f"{item.name:<10} {mark:<8} {item.detail}")
+        if item.fix and not item.ok:
+            print(f"{'':<10} {'':<8} to add it: {item.fix}")
+    print(f"this machine can verify on: {', '.join(found.lanes) or 'nothing yet'}")
+
+
+def diff(text: str, states: Iterable[FileState], *, json: bool) -> None:
+    """Planned changes as a unified diff."""
+    if json:
+        emit_json({"files": list(states), "diff": text})
+    else:
+        sys.stdout.write(text)
+
+
+def undone(done: Iterable[tuple[str, str]], *, json: bool) -> None:
+    """What undo did with each file."""
+    files = list(done)
+    if json:
+        emit_json({"files": [{"path": path, "what": what} for what, path in files]})
+        return
+    for what, path in files:
+        print(f"  {what:<10} {path}")
+    kept = sum(what == "kept" for what, _ in files)
+    print(
+        f"{len(files) - kept} files are as they were" + (f", {kept} changed since and were left alone" if kept else "")
+    )
+
+
+def status(found: RunStatus, *, json: bool) -> None:
+    """How far a run is."""
+    if json:
+        emit_json(found)
+        return
+    print(f"{found.model} in {found.run_folder}")
+    for value in found.values:
+        print(f"  {'made' if value.made else '-':<10} {value.file}")
+    for file in found.files:
+        print(f"  {file.status:<10} {file.path}")
+    if found.proven is not None:
+        print("proven" if found.proven else "NOT proven")

@@ -1,0 +1,256 @@
+"""The stages, one function each: call the tool, keep its value in the run folder, say what came of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scaffold.run_folder import RunFolder
+from scaffold.targets import Target, find_target
+from scaffold_tools.errors import BadInput, Refused
+
+if TYPE_CHECKING:
+    from scaffold_tools.classify.model import Classification
+
+    from scaffold.lane import EarlyLane
+    from scaffold.progress import Progress
+    from scaffold_tools.blueprint.facts import Blueprint
+    from scaffold_tools.source.inventory import Inventory
+    from scaffold_tools.verify.evidence import Evidence
+    from scaffold_tools.workspace import Applied
+    from scaffold_tools.workspace.plan import Plan
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the user asked for."""
+
+    link: str
+    target: str = "megatron-bridge"
+    repo: Path | None = None
+    out: Path | None = None
+    lane: str = "cpu"
+    dry_run: bool = False
+    regenerate: bool = False
+    verify: bool = True
+    trust_remote_code: bool = False
+    allow_dirty: bool = False
+
+
+@dataclass(frozen=True)
+class Job:
+    """One command under way."""
+
+    progress: Progress
+    lane: EarlyLane
+    trust_remote_code: bool = False
+
+
+def check_settings(settings: Settings) -> None:
+    """Refuse what cannot work before anything is read.
+
+    Raises:
+        BadInput: an unknown target or lane, or options that exclude each other.
+    """
+    find_target(settings.target)
+    check_lane(settings.lane)
+    if settings.repo is not None and settings.out is not None:
+        raise BadInput("--repo edits a checkout, --out names the folder of a package", hint="give one of them")
+    if settings.repo is not None and not settings.repo.is_dir():
+        raise BadInput(f"--repo {settings.repo} is not a folder", hint=f"give a checkout of {settings.target}")
+
+
+def check_lane(lane: str) -> None:
+    """Raises BadInput for a lane that does not exist."""
+    if lane != "cpu":
+        raise BadInput(f"there is no lane {lane!r}", hint="lanes: cpu")
+
+
+def read(job: Job, link: str) -> tuple[Inventory, Classification]:
+    """Source and classification; the tensor table of a bare config is derived only once its kind is accepted."""
+    from scaffold_tools.classify.model import classify
+
+    from scaffold_tools.source.read import read_inventory
+
+    with job.progress.stage("source") as stage:
+        stage.note(f"reading {link}")
+        inventory = read_inventory(link)
+        check_generatable(classify(inventory))
+        job.lane.start()
+        if inventory.tensors is None:
+            stage.note("no headers: the tensor table comes from the class that transformers has")
+            inventory = read_inventory(
+                link,
+                derive_table=lambda request: job.lane.call("tensor_table", request),
+                trust_remote_code=job.trust_remote_code,
+            )
+        count = len(inventory.tensors.tensors) if inventory.tensors else 0
+        pinned = f" at {inventory.source.revision[:12]}" if inventory.source.revision else ""
+        stage.result = f"{inventory.source.name}{pinned}, {count} tensors"
+    with job.progress.stage("classify") as stage:
+        classification = classify(inventory)
+        check_generatable(classification)
+        stage.result = describe_kind(classification)
+    return inventory, classification
+
+
+def describe_kind(classification: Classification) -> str:
+    """One line about a classification."""
+    return str(classification)
+
+
+def check_generatable(classification: Classification) -> None:
+    """Refuse what no target can take."""
+
+
+def derive(job: Job, inventory: Inventory, classification: Classification, folder: RunFolder | None) -> Blueprint:
+    """The blueprint, with probes of the Hugging Face class in the lane."""
+    from scaffold_tools.blueprint.derive import derive_blueprint
+
+    with job.progress.stage("blueprint") as stage:
+        blueprint, observations = derive_blueprint(inventory, classification, call=job.lane.call)
+        if folder is not None:
+            folder.save("observations", observations)
+            folder.save("blueprint", blueprint)
+        stage.result = describe_blueprint(blueprint)
+    return blueprint
+
+
+def describe_blueprint(blueprint: Blueprint) -> str:
+    """Facts by certainty, and gaps."""
+    counts: dict[str, int] = {}
+    for fact in blueprint.facts:
+        counts[fact.certainty] = counts.get(fact.certainty, 0) + 1
+    parts = [f"{len(blueprint.facts)} facts ({', '.join(f'{n} {name}' for name, n in counts.items())})"]
+    if blueprint.gaps:
+        parts.append(f"{len(blueprint.gaps)} gaps")
+    return ", ".join(parts)
+
+
+def profile_of(target: Target, repo: Path | None) -> Any:
+    """What the target's API is today."""
+    from scaffold.machine import site_packages
+
+    return target.read_profile(repo, site_packages())
+
+
+def make_plan(
+    job: Job, settings: Settings, blueprint: Blueprint, folder: RunFolder | None, *, target: Target, profile: Any
+) -> Plan:
+    """The plan, made against the folder that it will be applied to."""
+    with job.progress.stage("plan") as stage:
+        root = settings.repo or settings.out or Path.cwd() / target.default_root(blueprint, profile)
+        plan = target.make_plan(blueprint, root=root.absolute(), profile=profile, options=None)
+        if folder is not None:
+            folder.save("plan", plan)
+        stage.result = f"{len(plan.changes)} files for {plan.root}"
+    return plan
+
+
+def write(job: Job, plan: Plan, inventory: Inventory | None, folder: RunFolder, *, allow_dirty: bool) -> Applied:
+    """Apply the plan, all of it or nothing.
+
+    Raises:
+        Refused: also when this run was applied to another tree, which undo would then not find any more.
+    """
+    from scaffold_tools.workspace import apply, read_record
+
+    record = read_record(folder.path)
+    if record is not None and Path(record.root).resolve() != Path(plan.root).resolve():
+        raise Refused(
+            f"this run is applied to {record.root}",
+            hint=f"take it back with `scaffold undo {folder.name}`, or work in another folder",
+        )
+    with job.progress.stage("write") as stage:
+        inputs = {} if inventory is None else _inputs(inventory)
+        applied = apply(plan, Path(plan.root), record_dir=folder.path, allow_dirty=allow_dirty, inputs=inputs)
+        stage.result = f"{len(applied.changed)} files written" if applied.changed else "nothing to change"
+    return applied
+
+
+def _inputs(inventory: Inventory) -> dict[str, str]:
+    source = inventory.source
+    named = {"link": source.link, "name": source.name, "revision": source.revision, "endpoint": source.endpoint}
+    return {key: value for key, value in named.items() if value is not None}
+
+
+def prove(
+    job: Job,
+    inventory: Inventory,
+    integration: dict[str, Any],
+    roots: tuple[Path, ...],
+    folder: RunFolder | None,
+    *,
+    architecture: str,
+    earlier: Evidence | None,
+) -> tuple[Evidence, bool]:
+    """Measure, or take the figures of an earlier run whose inputs hash to the same.
+
+    Returns:
+        The evidence, and whether it was reused.
+    """
+    from scaffold_tools.verify.run import verify_integration
+
+    from scaffold.fingerprint import fingerprint
+    from scaffold.machine import site_packages
+
+    with job.progress.stage("verify") as stage:
+        key = fingerprint(inventory.config, roots, site_packages() or Path("/nonexistent"), integration)
+        if earlier is not None and earlier.environment.get("inputs_sha256") == key and earlier.proven:
+            if folder is not None:
+                folder.save("evidence", earlier)
+            stage.result = "figures of an earlier run: the inputs are equal"
+            return earlier, True
+        evidence = verify_integration(
+            job.lane.session(),
+            integration=integration,
+            config=inventory.config,
+            architecture=architecture,
+            on_progress=stage.note,
+            trust_remote_code=job.trust_remote_code,
+        )
+        evidence = dataclasses.replace(evidence, environment={**evidence.environment, "inputs_sha256": key})
+        if folder is not None:
+            folder.save("evidence", evidence)
+        passed = sum(check.status == "passed" for check in evidence.checks)
+        stage.result = f"{passed} of {len(evidence.checks)} checks passed"
+    return evidence, False
+
+
+def stored_evidence(folder: RunFolder) -> Evidence | None:
+    """The evidence of an earlier run; None when there is none or somebody damaged it."""
+    from scaffold_tools.verify.evidence import Evidence
+
+    try:
+        return folder.load("evidence", Evidence) if folder.has("evidence") else None
+    except BadInput:
+        return None
+
+
+def architecture_of(inventory: Inventory) -> str:
+    """The Hugging Face class that the config names.
+
+    Raises:
+        BadInput: it names none.
+    """
+    names = inventory.config.get("architectures")
+    if not isinstance(names, list) or not names or not isinstance(names[0], str):
+        raise BadInput("config.json names no architecture", hint='it needs "architectures": ["...ForCausalLM"]')
+    return names[0]
+
+
+def integration_of(plan: Plan) -> dict[str, Any]:
+    """What verification has to load for a plan."""
+    path = Path(plan.root)
+    return {
+        "kind": plan.layout,
+        "path": str(path if plan.layout == "package" else path / "src"),
+        "module": plan.package,
+    }
+
+
+def integration_of_checkout(repo: Path) -> dict[str, Any]:
+    """What verification has to load for a checkout as it is."""
+    return {"kind": "checkout", "path": str(repo.absolute() / "src"), "module": "megatron.bridge"}

@@ -1,0 +1,76 @@
+"""The table of targets: all that the faces know of them. A new target is a new row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scaffold_tools.blueprint.facts import Blueprint
+from scaffold_tools.errors import BadInput
+from scaffold_tools.workspace.plan import Plan
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a target offers. Functions import their modules when called."""
+
+    name: str
+    read_profile: Callable[[Path | None, Path | None], Any]
+    """(checkout or None, the lane's site-packages) -> what the target's API is today."""
+    supported_by: Callable[[Any, str], str | None]
+    """(profile, architecture) -> `module:Class` that the target already has."""
+    default_root: Callable[[Blueprint, Any], str]
+    """(blueprint, profile) -> name of the folder that a package is written to."""
+    make_plan: Callable[..., Plan]
+    describe: Callable[[Any], str]
+    """One line about a profile, for doctor."""
+
+
+def _read_profile(repo: Path | None, site_packages: Path | None) -> Any:
+    from scaffold_tools.targets.megatron_bridge.profile import read_profile
+
+    root = repo or site_packages
+    if root is None:
+        from scaffold_tools.verify.lane_env import ensure_lane
+
+        ensure_lane(install=False)
+        raise BadInput("no Megatron-Bridge was found in the lane", hint="give a checkout with --repo")
+    return read_profile(root, lane_site_packages=site_packages)
+
+
+def _supported_by(profile: Any, architecture: str) -> str | None:
+    registration = profile.registration(architecture)
+    return None if registration is None else str(registration.name)
+
+
+def _default_root(blueprint: Blueprint, profile: Any) -> str:
+    from scaffold_tools.targets.megatron_bridge.naming import names_of
+
+    return names_of(blueprint, profile).package
+
+
+def _make_plan(blueprint: Blueprint, *, root: Path, profile: Any, options: Any) -> Plan:
+    from scaffold_tools.targets.megatron_bridge.plan import make_plan
+
+    return make_plan(blueprint, root=root, profile=profile, options=options)
+
+
+def _describe(profile: Any) -> str:
+    return f"{len(profile.registrations)} architectures registered, {profile.construction} style"
+
+
+TARGETS = (Target("megatron-bridge", _read_profile, _supported_by, _default_root, _make_plan, _describe),)
+
+
+def find_target(name: str) -> Target:
+    """The target of that name.
+
+    Raises:
+        BadInput: there is none.
+    """
+    found = next((target for target in TARGETS if target.name == name), None)
+    if found is None:
+        raise BadInput(f"there is no target {name!r}", hint=f"targets: {', '.join(row.name for row in TARGETS)}")
+    return found
