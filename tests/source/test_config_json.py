@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from scaffold_tools.errors import BadInput
 from scaffold_tools.source.config_json import MAX_CONFIG_BYTES, MAX_DEPTH, parse_config, read_bytes
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from scaffold_tools.errors import BadInput
 from scaffold_tools.source.headers import Folder, in_threads, parse_header, read_table
 from support.safetensors_bytes import safetensors_bytes, sharded, with_header

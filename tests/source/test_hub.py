@@ -4,6 +4,7 @@ import time
 from typing import Any
 
 import pytest
+
 from scaffold_tools.errors import BadInput, EnvironmentLacks, ScaffoldError
 from scaffold_tools.source.headers import read_table
 from scaffold_tools.source.hub import Hub, HubFiles, Limits

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from scaffold_tools.errors import BadInput
 from scaffold_tools.source.link import check_endpoint, hub_endpoint, parse_link
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from scaffold_tools import jsonio
 from scaffold_tools.errors import BadInput
 from scaffold_tools.paths import data_dir

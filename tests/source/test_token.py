@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from scaffold_tools.errors import BadInput, Refused
 from scaffold_tools.source.hub import Hub
 from scaffold_tools.source.read import read_inventory

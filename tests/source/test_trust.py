@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from scaffold_tools.errors import BadInput
 from scaffold_tools.source.trust import check_config_names, check_file_name, check_identifier, check_tensor_name
 
