@@ -1,0 +1,172 @@
+"""What the templates are told: everything is decided here, so that they hold almost no logic."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from scaffold_tools.blueprint.facts import Blueprint, PerLayer
+from scaffold_tools.render.literals import python_literal
+from scaffold_tools.targets.megatron_bridge.blocks import BlockPlan, ProviderField, ProviderSetting
+from scaffold_tools.targets.megatron_bridge.emission import scalar
+from scaffold_tools.targets.megatron_bridge.exports import config_exports
+from scaffold_tools.targets.megatron_bridge.mappings import LOCAL_CLASSES, Mappings
+from scaffold_tools.targets.megatron_bridge.naming import Names
+from scaffold_tools.targets.megatron_bridge.profile import Profile
+from scaffold_tools.targets.megatron_bridge.rules import Setting, assign
+
+_CONVERSION = "megatron.bridge.models.conversion"
+_GROUPS = (
+    ("normalization", "layernorm_"),
+    ("position_", "rotary_", "rope_", "no_rope", "seq_len_", "yarn_"),
+    ("qk_", "softmax_", "window_", "add_qkv", "kv_channels", "num_query"),
+    ("activation_func", "gated_", "add_bias", "ffn_"),
+)
+"""How assignments are grouped, by prefix of the attribute; what is in no group comes last."""
+
+_MANY = 8
+"""More assignments than this are easier to read in groups."""
+
+TRAINING = (Setting("hidden_dropout", "0.0"), Setting("autocast_dtype", "torch.bfloat16", imports=(("torch", ""),)))
+"""No effect on logits; the same two lines as in the bridges of Megatron Bridge."""
+
+
+@dataclass(frozen=True)
+class Code:
+    """Where the modules of one integration are imported from."""
+
+    folder: str
+    """`scaffold_qwen3` or `megatron.bridge.models.qwen`."""
+    package: str | None
+    """The package to import before use; None inside Megatron-Bridge, which imports its own bridges."""
+
+
+def block_settings(blocks: BlockPlan, blueprint: Blueprint, profile: Profile) -> tuple[Setting, ...]:
+    """Assignments that the blocks of the family need: their own fields, and stock attributes."""
+    rows: list[Setting] = []
+    asked: list[ProviderField | ProviderSetting] = [*blocks.provider_fields, *blocks.provider_settings]
+    for row in asked:
+        if isinstance(row, ProviderSetting) and row.symbol is not None:
+            rows.append(Setting(row.name, row.symbol, row.comment))
+        elif isinstance(row.expression, PerLayer):
+            rows.append(Setting(row.name, per_layer(row.expression), row.comment))
+        elif row.expression is not None:
+            rows.append(assign(row.name, row.expression, blueprint, profile, row.comment))
+        elif row.value is not None:
+            rows.append(Setting(row.name, python_literal(row.value), row.comment))
+    return tuple(rows)
+
+
+def per_layer(expression: PerLayer) -> str:
+    """`[{"a": x, "b": y}[kind] for kind in hf_config.layer_types]`."""
+    cases = ", ".join(f"{python_literal(label)}: {scalar(case)}" for label, case in expression.cases)
+    return f"[{{{cases}}}[kind] for kind in hf_config.{expression.key}]"
+
+
+def bridge_context(
+    blueprint: Blueprint,
+    profile: Profile,
+    *,
+    names: Names,
+    code: Code,
+    settings: Sequence[Setting],
+    mappings: Mappings,
+    blocks: BlockPlan,
+) -> dict[str, Any]:
+    """The context of `bridge.py.j2`."""
+    builder = profile.construction == "config-builder" and blocks.provider_class is None
+    rows = [row for row in settings if row.config_key is None]
+    if builder:
+        rows.append(Setting("position_embedding_type", '"rope"'))
+    declared = {use.key for use in blueprint.keys}
+    if "attention_dropout" not in declared:
+        rows.append(Setting("attention_dropout", "0.0"))
+    rows.extend(TRAINING)
+    exports = config_exports(blueprint, settings)
+    context: dict[str, Any] = {
+        "package": code.package,
+        "architecture": blueprint.architecture,
+        "by_class": blueprint.in_transformers,
+        "provider_class": blocks.provider_class,
+        "model_type": blueprint.model_type,
+        "bridge_class": names.bridge_class,
+        "title": names.prefix,
+        "returns": blocks.provider_class or "GPTModelProvider",
+        "builder": builder,
+        "no_model_config": profile.construction == "config-builder" and not builder,
+        "config_rows": [
+            {"key": row.config_key, "attribute": row.attribute, "comment": row.comment}
+            for row in settings
+            if row.config_key
+        ],
+        "settings": [_row(row) for row in _unique(rows)],
+        "setting_groups": [[_row(row) for row in group] for group in _grouped(_unique(rows))],
+        "uses_config": any("hf_config" in row.code for row in rows),
+        "exports": [{"key": key, "code": value} for key, value in exports],
+        "module_types": [{"name": name, "kind": kind} for name, kind in blocks.module_types],
+        "rename_groups": [
+            {"title": title, "rows": [row for row in mappings.renames if row.group == title]}
+            for title in dict.fromkeys(row.group for row in mappings.renames)
+        ],
+        "fused": list(mappings.fused),
+        "activation_alias": None,
+    }
+    context["imports"] = _imports(context, rows, names=names, code=code, blocks=blocks, mappings=mappings)
+    return context
+
+
+def _unique(rows: Iterable[Setting]) -> list[Setting]:
+    return list({row.attribute: row for row in rows}.values())
+
+
+def _row(setting: Setting) -> dict[str, str]:
+    return {"attribute": setting.attribute, "code": setting.code, "comment": setting.comment}
+
+
+def _grouped(rows: Sequence[Setting]) -> list[list[Setting]]:
+    groups: list[list[Setting]] = [[] for _ in range(len(_GROUPS) + 1)]
+    for row in rows:
+        place = next((i for i, prefixes in enumerate(_GROUPS) if row.attribute.startswith(prefixes)), len(_GROUPS))
+        groups[place].append(row)
+    filled = [group for group in groups if group]
+    return filled if len(rows) > _MANY else [[row for group in filled for row in group]]
+
+
+def _imports(
+    context: dict[str, Any],
+    rows: Sequence[Setting],
+    *,
+    names: Names,
+    code: Code,
+    blocks: BlockPlan,
+    mappings: Mappings,
+) -> list[dict[str, str]]:
+    """Exactly the names that the module uses; the formatter sorts and joins them."""
+    found: set[tuple[str, str]] = {
+        ("megatron.core.models.gpt.gpt_model", "GPTModel"),
+        (f"{_CONVERSION}.mapping_registry", "MegatronMappingRegistry"),
+        (f"{_CONVERSION}.model_bridge", "MegatronModelBridge"),
+        (f"{_CONVERSION}.param_mapping", "AutoMapping"),
+    }
+    if context["by_class"]:
+        found.add(("transformers", context["architecture"]))
+    if context["builder"]:
+        found |= {("typing", "Any"), ("transformers", "PretrainedConfig")}
+    else:
+        found.add(("megatron.bridge.models.hf_pretrained.causal_lm", "PreTrainedCausalLM"))
+    if blocks.provider_class is not None:
+        found.add((f"{code.folder}.{names.stem}_provider", blocks.provider_class))
+    elif not context["builder"] or context["exports"]:
+        found.add(("megatron.bridge.models.gpt_provider", "GPTModelProvider"))
+    for row in mappings.fused:
+        local = row.name in LOCAL_CLASSES
+        found.add((f"{code.folder}.{names.stem}_mappings" if local else f"{_CONVERSION}.param_mapping", row.name))
+    for setting in rows:
+        found |= set(setting.imports)
+    for asked in blocks.provider_settings:
+        if asked.symbol is not None:
+            found.add((f"{code.folder}.modeling_{names.stem}", asked.symbol))
+    if any("mcore_to_hf_window_size" in row["code"] for row in context["exports"]):
+        found.add((f"{_CONVERSION}.utils", "mcore_to_hf_window_size"))
+    return [{"module": module, "name": name} for module, name in sorted(found)]

@@ -1,0 +1,67 @@
+"""Expressions of a blueprint as Python code over `hf_config`, and back.
+
+Code is built here from checked identifiers and literals of plain data only; no text of a config ever becomes code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from scaffold_tools.blueprint.facts import Const, Expression, PerLayer, Product
+from scaffold_tools.render.literals import checked_identifier, python_literal
+
+Scalar = Const | Product
+
+
+def config_path(key: str, root: str = "hf_config") -> str:
+    """`rope_parameters.factor` -> `hf_config.rope_parameters["factor"]`; only `*_config` keys hold attributes."""
+    head, *rest = key.split(".")
+    code, parent = f"{root}.{checked_identifier(head)}", head
+    for part in rest:
+        code += f".{checked_identifier(part)}" if parent.endswith("_config") else f"[{python_literal(part)}]"
+        parent = part
+    return code
+
+
+def plain_key(expression: Expression | None) -> str | None:
+    """The key, when the expression is nothing but one config key."""
+    if isinstance(expression, Product) and expression.constant == 1.0 and len(expression.terms) == 1:
+        term = expression.terms[0]
+        return term.key if term.power == 1.0 else None
+    return None
+
+
+def scalar(expression: Scalar) -> str:
+    """Code of a constant or of a product of powers of config keys."""
+    if isinstance(expression, Const):
+        return python_literal(expression.value)
+    factors = [] if expression.constant == 1.0 else [python_literal(_tidy(expression.constant))]
+    for term in expression.terms:
+        path = config_path(term.key)
+        factors.append(path if term.power == 1.0 else f"{path}**{python_literal(_tidy(term.power))}")
+    return " * ".join(factors) or "1.0"
+
+
+def _tidy(number: float) -> float | int:
+    return int(number) if float(number).is_integer() and abs(number) < 1e15 else number
+
+
+def inverse(expression: Expression | None, code: str) -> tuple[str, str] | None:
+    """(config key, code of its value) from the code of the attribute's value; None where it cannot be inverted."""
+    if not isinstance(expression, Product) or len(expression.terms) != 1 or "." in expression.terms[0].key:
+        return None
+    term = expression.terms[0]
+    if term.power == 0 or expression.constant == 0:
+        return None
+    value = code if expression.constant == 1.0 else f"({code} / {python_literal(_tidy(expression.constant))})"
+    if term.power != 1.0:
+        value = f"{value}**{python_literal(_tidy(1.0 / term.power))}"
+    return term.key, value
+
+
+def label_flags(expression: PerLayer, labels: Sequence[str], name: str = "kind") -> str:
+    """`[int(kind == "sliding_attention") for kind in hf_config.layer_types]`: 1 where the label is one of them."""
+    test = (
+        f"{name} == {python_literal(labels[0])}" if len(labels) == 1 else f"{name} in {python_literal(tuple(labels))}"
+    )
+    return f"[int({test}) for {name} in {config_path(expression.key)}]"

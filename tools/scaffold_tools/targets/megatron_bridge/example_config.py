@@ -1,0 +1,87 @@
+"""A small config of the same architecture for the generated tests: sizes shrunk, everything else as in the model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from scaffold_tools.blueprint.facts import Blueprint, Expression, PerLayer, Product
+from scaffold_tools.targets.megatron_bridge.emission import plain_key
+
+_LAYERS = 4
+_TOP_ONLY = (
+    "_name_or_path",
+    "auto_map",
+    "architectures",
+    "transformers_version",
+    "quantization_config",
+    "torch_dtype",
+)
+_DROPPED_SUFFIXES = ("_token_id", "_token_ids", "_token_index")
+
+
+def example_config(blueprint: Blueprint) -> dict[str, Any]:
+    """Keys of config.json, small enough to build on any machine."""
+    config = {use.key: use.value for use in blueprint.keys if _kept(use.key)}
+    config["model_type"] = blueprint.model_type
+    layers = _layers(blueprint, config)
+    for name, size in _sizes(blueprint, layers).items():
+        key = _size_key(blueprint, name)
+        if key is not None and config.get(key) is not None:
+            config[key] = size
+    full = blueprint.value("num_layers", 0)
+    for key, value in config.items():
+        if isinstance(value, list) and len(value) == full:
+            config[key] = value[:layers]
+    for key in _window_keys(blueprint):
+        if config.get(key) is not None:
+            config[key] = 8
+    return config
+
+
+def _kept(key: str) -> bool:
+    return "." not in key and not key.startswith("_") and key not in _TOP_ONLY and not key.endswith(_DROPPED_SUFFIXES)
+
+
+def _size_key(blueprint: Blueprint, name: str) -> str | None:
+    fact = blueprint.fact(name)
+    return None if fact is None else plain_key(fact.expression)
+
+
+def _sizes(blueprint: Blueprint, layers: int) -> dict[str, int]:
+    """Distinct small sizes with the grouping of heads that the model has."""
+    heads, groups = blueprint.value("num_attention_heads"), blueprint.value("num_query_groups")
+    small = 4 if heads in (None, groups) else 1 if groups == 1 else 2
+    return {
+        "num_layers": layers,
+        "hidden_size": 128,
+        "vocab_size": 512,
+        "num_attention_heads": 4,
+        "num_query_groups": small,
+        "head_dim": 32,
+        "ffn_hidden_size": 192,
+        "max_position_embeddings": 256,
+    }
+
+
+def _layers(blueprint: Blueprint, config: dict[str, Any]) -> int:
+    """As many layers as show every value of every per-layer list, and at least four where the model has them."""
+    full = int(blueprint.value("num_layers", _LAYERS))
+    needed = min(_LAYERS, full)
+    for value in config.values():
+        if isinstance(value, list) and len(value) == full:
+            firsts = [value.index(item) + 1 for item in value]
+            needed = max([needed, *firsts])
+    return needed
+
+
+def _window_keys(blueprint: Blueprint) -> list[str]:
+    fact = blueprint.fact("attention.window")
+    if fact is None or fact.expression is None:
+        return []
+    expression = fact.expression
+    cases: list[Expression] = (
+        [case for _, case in expression.cases] if isinstance(expression, PerLayer) else [expression]
+    )
+    return [
+        key for case in cases if isinstance(case, Product) and (key := plain_key(case)) is not None and "." not in key
+    ]

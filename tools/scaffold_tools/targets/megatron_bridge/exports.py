@@ -1,0 +1,57 @@
+"""The way back: what `megatron_to_hf_config` has to add so that the exported config means what the original meant."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from scaffold_tools.blueprint.facts import Blueprint
+from scaffold_tools.render.literals import python_literal
+from scaffold_tools.targets.megatron_bridge.emission import inverse, plain_key
+from scaffold_tools.targets.megatron_bridge.rules import Setting, activation_key
+
+Export = tuple[str, str]
+"""(Hugging Face key, code over `provider` and the config made so far)."""
+
+
+def config_exports(blueprint: Blueprint, settings: Sequence[Setting]) -> tuple[Export, ...]:
+    """Keys that CONFIG_MAPPING does not write, or writes under another name."""
+    rows: dict[str, str] = {}
+    for setting in settings:
+        if setting.config_key is not None:
+            continue
+        back = inverse(setting.expression, f"provider.{setting.attribute}")
+        for key, code in (*setting.exports, *([back] if back else [])):
+            rows.setdefault(key, code)
+    if activation_key(blueprint)[0] == "hidden_activation":
+        rows["hidden_activation"] = 'hf_config.pop("hidden_act")'
+    rows.update(_rope(blueprint, settings))
+    return tuple(rows.items())
+
+
+def _rope(blueprint: Blueprint, settings: Sequence[Setting]) -> dict[str, str]:
+    """The whole rope dict, where theta alone (which CONFIG_MAPPING writes) is not all there is to it."""
+    sets: list[dict[str, Any]] = list(blueprint.value("rope.sets") or [])
+    if not sets or (len(sets) == 1 and sets[0].get("type") == "default" and "." not in str(sets[0].get("config_key"))):
+        return {}
+    attributes = {plain_key(setting.expression): setting.attribute for setting in settings}
+    if len(sets) == 1 and "." not in str(sets[0].get("config_key")):
+        return {"rope_parameters": _rope_dict(sets[0], attributes, main=True)}
+    labels = [str(row.get("config_key")).rsplit(".", 1)[-1] for row in sets]
+    main = "full_attention" if "full_attention" in labels else labels[0]
+    inner = ", ".join(
+        f"{python_literal(label)}: {_rope_dict(row, attributes, main=label == main)}"
+        for label, row in zip(labels, sets, strict=True)
+    )
+    return {"rope_parameters": "{" + inner + "}"}
+
+
+def _rope_dict(row: dict[str, Any], attributes: dict[str | None, str], *, main: bool) -> str:
+    home = row.get("config_key") or "rope_parameters"
+    parameters = {"rope_theta": row.get("theta"), **(row.get("parameters") or {})}
+    items = {"rope_type": python_literal(row.get("type"))}
+    for name, value in parameters.items():
+        attribute = attributes.get(f"{home}.{name}") or ("rotary_base" if main and name == "rope_theta" else None)
+        if name not in ("rope_type", "type"):
+            items[name] = f"provider.{attribute}" if attribute else python_literal(value)
+    return "{" + ", ".join(f"{python_literal(name)}: {code}" for name, code in items.items()) + "}"

@@ -1,0 +1,223 @@
+"""Roles of tensors to mapping classes of Megatron-Bridge: every tensor pattern is consumed once, or is a gap."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from scaffold_tools.blueprint.facts import Blueprint, Gap, TensorRole
+
+LAYER = "decoder.layers.*."
+
+NAMES: tuple[tuple[str, str], ...] = (
+    ("embed.tokens", "embedding.word_embeddings"),
+    ("embed.positions", "embedding.position_embeddings"),
+    ("head", "output_layer"),
+    ("norm.final", "decoder.final_layernorm"),
+    # Transformer Engine fuses the norm into the linear layer that follows; the registry adds the separate names itself
+    ("norm.pre_attn", LAYER + "self_attention.linear_qkv.layer_norm_{param}"),
+    ("norm.pre_mlp", LAYER + "mlp.linear_fc1.layer_norm_{param}"),
+    ("norm.q", LAYER + "self_attention.q_layernorm"),
+    ("norm.k", LAYER + "self_attention.k_layernorm"),
+    ("attn.qkv", LAYER + "self_attention.linear_qkv"),
+    ("attn.o", LAYER + "self_attention.linear_proj"),
+    ("mlp.gate_up", LAYER + "mlp.linear_fc1"),
+    ("mlp.up", LAYER + "mlp.linear_fc1"),
+    ("mlp.down", LAYER + "mlp.linear_fc2"),
+)
+"""Role -> parameter of GPTModel with the Transformer Engine spec, `.weight` or `.bias` left out."""
+
+GROUPS: tuple[tuple[str, str], ...] = (
+    ("embed.", "Embedding and output"),
+    ("head", "Embedding and output"),
+    ("norm.embed", "Embedding and output"),
+    ("norm.final", "Embedding and output"),
+    ("norm.", "Decoder layer norms"),
+    ("attn.", "Attention"),
+    ("mlp.", "MLP"),
+)
+
+
+@dataclass(frozen=True)
+class Rename:
+    """A 1:1 row: AutoMapping(megatron_param=..., hf_param=...)."""
+
+    group: str
+    megatron: str
+    hf: str
+
+
+@dataclass(frozen=True)
+class Fused:
+    """A row that joins, splits or reorders: `<name>(megatron_param=..., <argument>=<hf name>, ...)`."""
+
+    name: str
+    megatron: str
+    arguments: tuple[tuple[str, str], ...]
+    comment: str
+
+
+@dataclass(frozen=True)
+class Mappings:
+    """The rows of one `mapping_registry`."""
+
+    renames: tuple[Rename, ...]
+    fused: tuple[Fused, ...]
+    ignored: tuple[str, ...]
+    """Patterns that the Hugging Face code recomputes and that Megatron does not store."""
+    gaps: tuple[Gap, ...] = ()
+
+
+@dataclass(frozen=True)
+class Joined:
+    """Several roles that become one Megatron parameter through one mapping class."""
+
+    roles: tuple[str, ...]
+    arguments: tuple[str, ...]
+    target: str
+    name: str
+    comment: str
+
+
+JOINED: tuple[Joined, ...] = (
+    Joined(
+        ("attn.q", "attn.k", "attn.v"),
+        ("q", "k", "v"),
+        "attn.qkv",
+        "QKVMapping",
+        "q, k and v are interleaved by query group",
+    ),
+    Joined(
+        ("mlp.gate", "mlp.up"),
+        ("gate", "up"),
+        "mlp.gate_up",
+        "GatedMLPMapping",
+        "gate and up are concatenated on each tensor-parallel rank",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Packing:
+    """How one fused Hugging Face tensor reaches Megatron. `name` None: Megatron's own layout, a plain rename."""
+
+    role: str
+    packing: str
+    when: Callable[[Blueprint], bool]
+    name: str | None
+    comment: str = ""
+
+
+def _always(_: Blueprint) -> bool:
+    return True
+
+
+def _no_groups(blueprint: Blueprint) -> bool:
+    return blueprint.value("num_query_groups") in (None, blueprint.value("num_attention_heads"))
+
+
+FUSED_GATE_UP = "FusedGatedMLPMapping"
+FUSED_UP_GATE = "FusedUpGateMLPMapping"
+LOCAL_CLASSES = frozenset({FUSED_GATE_UP, FUSED_UP_GATE})
+"""Classes that the family's folder brings along, since Megatron-Bridge has none for these layouts."""
+
+PACKINGS: tuple[Packing, ...] = (
+    Packing("attn.qkv", "concat:q,k,v", _always, "ConcatenatedQKVMapping", "[q; k; v] to groups of queries"),
+    Packing("attn.qkv", "grouped:q,k,v", _always, None),
+    Packing("attn.qkv", "per_head:q,k,v", _no_groups, None),
+    Packing("mlp.gate_up", "concat:gate,up", _always, FUSED_GATE_UP, "one tensor [gate; up]"),
+    Packing("mlp.gate_up", "concat:up,gate", _always, FUSED_UP_GATE, "one tensor [up; gate]"),
+)
+
+
+def map_roles(blueprint: Blueprint, overrides: Mapping[str, str] | None = None) -> Mappings:
+    """Rows for every tensor of the blueprint; `overrides` are Megatron names of roles that blocks placed elsewhere."""
+    names = {**dict(NAMES), **(overrides or {})}
+    renames: list[Rename] = []
+    fused: list[Fused] = []
+    gaps: list[Gap] = []
+    rest = [row for row in blueprint.roles if row.role != "buffer"]
+    for param in ("weight", "bias"):
+        for joined in JOINED:
+            rest = _join(joined, param, rest, names, fused)
+    for row in rest:
+        outcome = _single(row, blueprint, names)
+        if isinstance(outcome, Rename):
+            renames.append(outcome)
+        elif isinstance(outcome, Fused):
+            fused.append(outcome)
+        else:
+            gaps.append(outcome)
+    renames.extend(_untied_sibling(blueprint, renames, names))
+    gaps.extend(_collisions(renames, fused))
+    ignored = tuple(row.pattern for row in blueprint.roles if row.role == "buffer")
+    return Mappings(tuple(_ordered(renames)), tuple(fused), ignored, tuple(gaps))
+
+
+def _join(
+    joined: Joined, param: str, rest: list[TensorRole], names: Mapping[str, str], fused: list[Fused]
+) -> list[TensorRole]:
+    """Take the rows of all the joined roles out of `rest`, where every role is there exactly once."""
+    rows = [[row for row in rest if row.role == role and row.param == param] for role in joined.roles]
+    if any(len(found) != 1 for found in rows):
+        return rest
+    taken = [found[0] for found in rows]
+    arguments = tuple((name, row.pattern) for name, row in zip(joined.arguments, taken, strict=True))
+    fused.append(Fused(joined.name, _megatron(names[joined.target], param), arguments, joined.comment))
+    return [row for row in rest if row not in taken]
+
+
+def _single(row: TensorRole, blueprint: Blueprint, names: Mapping[str, str]) -> Rename | Fused | Gap:
+    name = names.get(row.role)
+    if name is None or row.param == "other":
+        return _gap(row, f"no parameter of GPTModel holds a tensor with the role {row.role}")
+    megatron = _megatron(name, row.param)
+    if row.packing is None:
+        return Rename(_group(row.role), megatron, row.pattern)
+    rule = next((p for p in PACKINGS if (p.role, p.packing) == (row.role, row.packing) and p.when(blueprint)), None)
+    if rule is None:
+        return _gap(row, f"no mapping class unpacks {row.packing}")
+    if rule.name is None:
+        return Rename(_group(row.role), megatron, row.pattern)
+    return Fused(rule.name, megatron, (("hf_param", row.pattern),), rule.comment)
+
+
+def _megatron(name: str, param: str) -> str:
+    return name.replace("{param}", param) if "{param}" in name else f"{name}.{param}"
+
+
+def _untied_sibling(blueprint: Blueprint, renames: list[Rename], names: Mapping[str, str]) -> list[Rename]:
+    """A tied model has no head of its own, but other sizes of the family may: the flag is a config key then."""
+    tied = blueprint.fact("tied_embeddings")
+    if tied is None or not tied.value or any(row.megatron.startswith("output_layer.") for row in renames):
+        return []
+    return [Rename(_group("head"), _megatron(names["head"], "weight"), "lm_head.weight")]
+
+
+def _collisions(renames: list[Rename], fused: list[Fused]) -> list[Gap]:
+    """Two tensors on one Megatron parameter: the registry would silently use the first."""
+    seen: set[str] = set()
+    gaps = []
+    for name in [*(row.megatron for row in renames), *(row.megatron for row in fused)]:
+        if name in seen:
+            gaps.append(Gap(name, "two tensors map to this parameter", write_what="one mapping for both"))
+        seen.add(name)
+    return gaps
+
+
+def _group(role: str) -> str:
+    return next(title for prefix, title in GROUPS if role.startswith(prefix))
+
+
+def _ordered(renames: list[Rename]) -> list[Rename]:
+    titles = list(dict.fromkeys(title for _, title in GROUPS))
+    return sorted(renames, key=lambda row: titles.index(row.group))
+
+
+def _gap(row: TensorRole, reason: str) -> Gap:
+    return Gap(
+        subject=row.pattern,
+        reason=f"{reason} ({row.role}, shape {list(row.shape)})",
+        write_what="a mapping in mapping_registry, and the Megatron parameter that receives the tensor",
+        check="the checks import.hf_consumed and round_trip.exact of scaffold verify",
+    )

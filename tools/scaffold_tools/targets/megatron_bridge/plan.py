@@ -1,0 +1,239 @@
+"""From a blueprint to a plan for Megatron-Bridge: every file whole, nothing written."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from scaffold_tools.blueprint.facts import Blueprint, Gap
+from scaffold_tools.paths import data_dir
+from scaffold_tools.render import Renderer, Style, format_many
+from scaffold_tools.targets.megatron_bridge import context as contexts
+from scaffold_tools.targets.megatron_bridge import documents
+from scaffold_tools.targets.megatron_bridge.blocks import (
+    BlockPlan,
+    choose_blocks,
+    modeling_context,
+    provider_context,
+)
+from scaffold_tools.targets.megatron_bridge.example_config import example_config
+from scaffold_tools.targets.megatron_bridge.mappings import FUSED_GATE_UP, LOCAL_CLASSES, Mappings, map_roles
+from scaffold_tools.targets.megatron_bridge.naming import Names, names_of
+from scaffold_tools.targets.megatron_bridge.profile import Profile, read_profile
+from scaffold_tools.targets.megatron_bridge.rules import Setting, Settlement, settle
+from scaffold_tools.workspace.plan import Change, Plan
+
+__all__ = ["Options", "make_plan", "read_profile"]
+
+_MODEL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a plan depends on besides blueprint and profile."""
+
+    model_id: str | None = None
+    """`org/name` for the commands in documents; anything else becomes a placeholder."""
+    revision: str | None = None
+    """The 40-hex commit that the blueprint was made from."""
+    year: int | None = None
+    """For the copyright line; this year by default."""
+
+
+@dataclass(frozen=True)
+class _File:
+    path: str
+    template: str
+    summary: str
+    context: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Design:
+    """All decisions for one model, before any text."""
+
+    blueprint: Blueprint
+    profile: Profile
+    names: Names
+    blocks: BlockPlan
+    settlement: Settlement
+    settings: tuple[Setting, ...]
+    mappings: Mappings
+    gaps: tuple[Gap, ...]
+    common: dict[str, Any]
+
+
+def make_plan(blueprint: Blueprint, *, root: Path, profile: Profile, options: Options | None = None) -> Plan:
+    """Plan the integration of one model.
+
+    Without a checkout (`profile.layout == "package"`) `root` is the folder that gets `scaffold_<model>/`; else it is
+    the root of the checkout.
+
+    Raises:
+        BadInput: names that cannot be put into code.
+    """
+    design = _design(blueprint, profile, options or Options())
+    files = _package_files(design) if profile.layout == "package" else _checkout_files(design)
+    changes = _render(files, root, _style(design))
+    if profile.layout == "checkout":
+        from scaffold_tools.targets.megatron_bridge.checkout import edits
+
+        changes = (*changes, *edits(design.names, design.blocks, root))
+    folder = design.names.package if profile.layout == "package" else f"megatron.bridge.models.{design.names.family}"
+    own = profile.registration(blueprint.architecture)
+    notes = profile.notes if own is None else (*profile.notes, f"takes the place of {own.name}")
+    return Plan(
+        target="megatron-bridge",
+        layout=profile.layout,
+        root=str(root),
+        package=folder,
+        changes=changes,
+        gaps=design.gaps,
+        notes=notes,
+        next_commands=(f"pip install -e {design.names.package}",) if profile.layout == "package" else (),
+    )
+
+
+def _design(blueprint: Blueprint, profile: Profile, options: Options) -> _Design:
+    names = names_of(blueprint, profile)
+    blocks = choose_blocks(blueprint)
+    settlement = settle(blueprint, profile, blocks.covered_facts)
+    settings = (*settlement.settings, *contexts.block_settings(blocks, blueprint, profile))
+    mappings = map_roles(blueprint, blocks.megatron_names)
+    model_id = options.model_id if options.model_id and _MODEL_ID.fullmatch(options.model_id) else None
+    origin = f" from {model_id}" if model_id else ""
+    at = f" at revision {options.revision}" if options.revision and model_id else ""
+    common = {
+        "year": options.year or datetime.datetime.now(tz=datetime.UTC).year,
+        "provenance": f"Generated with scaffold{origin}{at}.",
+        "model_id": model_id or "path/to/model",
+        "title": names.prefix,
+        "stem": names.stem,
+        "summary": "",
+        **documents.document(blueprint),
+    }
+    known = {(gap.subject, gap.reason) for gap in blueprint.gaps}
+    found = (*settlement.gaps, *mappings.gaps, *blocks.gaps)
+    gaps = (*blueprint.gaps, *(gap for gap in found if (gap.subject, gap.reason) not in known))
+    return _Design(blueprint, profile, names, blocks, settlement, settings, mappings, gaps, common)
+
+
+def _module_files(design: _Design, folder: str, code: contexts.Code) -> list[_File]:
+    """The modules of one model: bridge, and where needed mappings, provider and modeling code."""
+    names, blocks, common = design.names, design.blocks, design.common
+    plain = {**common, "provenance": ""}  # the bridge alone says where it came from
+    bridge = contexts.bridge_context(
+        design.blueprint,
+        design.profile,
+        names=names,
+        code=code,
+        settings=design.settings,
+        mappings=design.mappings,
+        blocks=blocks,
+    )
+    files = [_File(f"{folder}/{names.bridge_module}.py", "bridge.py.j2", "the bridge", {**common, **bridge})]
+    local = sorted({row.name for row in design.mappings.fused} & LOCAL_CLASSES)
+    if local:
+        order = ("gate", "up") if local[0] == FUSED_GATE_UP else ("up", "gate")
+        words = {**common, "name": local[0], "first": order[0], "second": order[1]}
+        files.append(_File(f"{folder}/{names.stem}_mappings.py", "mappings.py.j2", "mappings of fused tensors", words))
+    if blocks.provider_class is not None:
+        words = {**plain, **provider_context(blocks, modeling_module=f"{code.folder}.modeling_{names.stem}")}
+        files.append(_File(f"{folder}/{names.stem}_provider.py", "provider.py.j2", "the provider", words))
+    if blocks.modeling_needed:
+        words = {**plain, **modeling_context(blocks)}
+        files.append(_File(f"{folder}/modeling_{names.stem}.py", "modeling.py.j2", "custom blocks", words))
+    return files
+
+
+def _test_words(design: _Design, code: contexts.Code) -> dict[str, Any]:
+    names, provider = design.names, design.blocks.provider_class
+    attributes = sorted({row.attribute for row in design.settings})
+    plain = [row.attribute for row in design.settings if not row.imports and row.attribute != "transformer_layer_spec"]
+    groups = documents.expectations(design.blueprint, design.settings)
+    modules = {(module, name) for row in design.settings for module, name in row.imports}
+    symbols = {row.symbol for row in design.blocks.provider_settings if row.symbol is not None}
+    modules |= {(f"{code.folder}.modeling_{names.stem}", symbol) for symbol in symbols}
+    return {
+        **design.common,
+        "package": code.package,
+        "package_prefix": f"{code.package}.",
+        "architecture": design.blueprint.architecture,
+        "bridge_class": names.bridge_class,
+        "bridge_import": f"{code.folder}.{names.bridge_module}",
+        "provider_class": provider,
+        "provider_import": f"{code.folder}.{names.stem}_provider",
+        "returns": provider or "GPTModelProvider",
+        "test_imports": [{"module": module, "name": name} for module, name in sorted(modules)],
+        "test_config": [{"key": key, "value": value} for key, value in example_config(design.blueprint).items()],
+        "expectations": groups,
+        "calls": documents.CALLS,
+        "attributes": attributes,
+        "compared": sorted({*plain, "num_layers", "hidden_size", "layernorm_epsilon", "rotary_base"}),
+    }
+
+
+def _package_files(design: _Design) -> list[_File]:
+    names, stem = design.names, design.names.stem
+    top, folder = names.package, f"{names.package}/{names.package}"
+    code = contexts.Code(folder=names.package, package=names.package)
+    words = {
+        **design.common,
+        "package": names.package,
+        "distribution": names.package.replace("_", "-"),
+        "description": f"{names.prefix} for Megatron Bridge",
+        "architecture": design.blueprint.architecture,
+        "bridge_class": names.bridge_class,
+        "bridge_module": names.bridge_module,
+        "provider_class": design.blocks.provider_class,
+        "provider_module": f"{names.stem}_provider",
+    }
+    tests = _test_words(design, code)
+    return [
+        _File(f"{top}/pyproject.toml", "package/pyproject.toml.j2", "makes it installable", words),
+        _File(f"{top}/README.md", "package/README.md.j2", "import and export commands", words),
+        _File(f"{folder}/__init__.py", "package/init.py.j2", "registers the bridge when imported", words),
+        *_module_files(design, folder, code),
+        _File(f"{top}/tests/test_{names.stem}_bridge.py", "test_bridge.py.j2", "unit tests", tests),
+        _File(
+            f"{top}/tests/test_{names.stem}_conversion.py", "package/test_conversion.py.j2", "toy conversion", tests
+        ),
+        _File(f"{top}/docs/{stem.replace('_', '-')}.md", "docs.md.j2", "documentation page", words),
+    ]
+
+
+def _checkout_files(design: _Design) -> list[_File]:
+    from scaffold_tools.targets.megatron_bridge.checkout import new_files
+
+    names = design.names
+    folder = f"src/megatron/bridge/models/{names.family}"
+    code = contexts.Code(folder=f"megatron.bridge.models.{names.family}", package=None)
+    rows = new_files(names, _test_words(design, code), has_provider=design.blocks.provider_class is not None)
+    return [*_module_files(design, folder, code), *(_File(*row) for row in rows)]
+
+
+def _style(design: _Design) -> Style:
+    """Upstream's ruff settings; a package of its own is first-party to itself."""
+    if design.profile.layout == "checkout":
+        return Style()
+    return replace(Style(), known_first_party=(*Style().known_first_party, design.names.package))
+
+
+def _render(files: Sequence[_File], root: Path, style: Style) -> tuple[Change, ...]:
+    renderer = Renderer(data_dir("templates") / "megatron_bridge")
+    texts = {file.path: renderer.render(file.template, file.context) for file in files}
+    texts.update(format_many({path: text for path, text in texts.items() if path.endswith(".py")}, style))
+    return tuple(_change(root, file, texts[file.path]) for file in files)
+
+
+def _change(root: Path, file: _File, text: str) -> Change:
+    change = Change(path=file.path, kind="create", content=text, summary=file.summary)
+    before = root / file.path
+    if not before.is_file():
+        return change
+    return replace(change, kind="edit", before_sha256=hashlib.sha256(before.read_bytes()).hexdigest())

@@ -1,0 +1,517 @@
+"""Which provider attribute expresses which fact: a table that is read from top to bottom.
+
+Every row names a fact, when it applies, and what follows: the base bridge derives it already, an assignment is
+emitted, or a row of CONFIG_MAPPING is added. The first row that applies decides; a fact that no row and no block
+speaks for is a gap, so nothing that was learnt about a model can be lost on the way into code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from scaffold_tools.blueprint.facts import Blueprint, Const, Expression, Fact, Gap, PerLayer, Product, Term
+from scaffold_tools.blueprint.vocabulary import FACT_NAMES
+from scaffold_tools.render.literals import python_literal as literal
+from scaffold_tools.targets.megatron_bridge.emission import config_path, label_flags, plain_key, scalar
+from scaffold_tools.targets.megatron_bridge.profile import Profile
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One assignment `provider.<attribute> = <code>` (or a row of CONFIG_MAPPING when `config_key` is set)."""
+
+    attribute: str
+    code: str
+    comment: str = ""
+    imports: tuple[tuple[str, str], ...] = ()
+    """(module, name) pairs that the code needs."""
+    config_key: str | None = None
+    """Hugging Face key that the base class converts both ways, once it is a row of CONFIG_MAPPING."""
+    expression: Expression | None = None
+    """What the code was made of, where it can be turned round for the config that is exported."""
+    exports: tuple[tuple[str, str], ...] = ()
+    """(Hugging Face key, code over `provider`) for `megatron_to_hf_config`, where the expression does not tell it."""
+
+
+@dataclass(frozen=True)
+class View:
+    """What a row may look at: the fact that it decides, the whole blueprint, the target's profile."""
+
+    fact: Fact
+    blueprint: Blueprint
+    profile: Profile
+
+    @property
+    def value(self) -> Any:
+        """The fact's value."""
+        return self.fact.value
+
+    @property
+    def expression(self) -> Expression:
+        """How the value follows from the config; a constant where the blueprint does not know."""
+        return self.fact.expression if self.fact.expression is not None else Const(self.fact.value)
+
+    def other(self, name: str, default: Any = None) -> Any:
+        """The value of another fact."""
+        return self.blueprint.value(name, default)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One rule. Exactly one of `derived` (a reason) and `settings` says what follows."""
+
+    fact: str
+    when: Callable[[View], bool]
+    derived: str = ""
+    """Why nothing has to be emitted."""
+    settings: Callable[[View], tuple[Setting, ...]] | None = None
+
+
+@dataclass(frozen=True)
+class Settlement:
+    """Where every fact of a blueprint went."""
+
+    settings: tuple[Setting, ...]
+    derived: dict[str, str] = field(default_factory=dict)
+    """Fact -> why the base class (or another fact's setting) expresses it already."""
+    gaps: tuple[Gap, ...] = ()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Words of the table
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def _always(_: View) -> bool:
+    return True
+
+
+def _is(*values: Any) -> Callable[[View], bool]:
+    return lambda view: any(view.value == value and type(view.value) is type(value) for value in values)
+
+
+def _present(view: View, key: str) -> bool:
+    return any(use.key == key for use in view.blueprint.keys)
+
+
+def _derives(attribute: str) -> Callable[[View], bool]:
+    """The first key of CONFIG_MAPPING that this config has for the attribute is the fact's own key."""
+
+    def holds(view: View) -> bool:
+        own = plain_key(view.expression)
+        keys = [key for key, target in view.profile.config_mapping if target == attribute]
+        return own is not None and next((key for key in keys if key == own or _present(view, key)), None) == own
+
+    return holds
+
+
+def assign(
+    attribute: str, expression: Expression, blueprint: Blueprint, profile: Profile, comment: str = ""
+) -> Setting:
+    """Assign an expression; a plain key that nothing else feeds becomes a row of CONFIG_MAPPING, good both ways."""
+    assert not isinstance(expression, PerLayer), attribute
+    present = {use.key for use in blueprint.keys}
+    rivals = any(target == attribute and key in present for key, target in profile.config_mapping)
+    key = plain_key(expression)
+    row = key if key is not None and "." not in key and not rivals else None
+    return Setting(attribute, scalar(expression), comment, config_key=row, expression=expression)
+
+
+def _sets(attribute: str, comment: str = "") -> Callable[[View], tuple[Setting, ...]]:
+    def build(view: View) -> tuple[Setting, ...]:
+        if isinstance(view.expression, PerLayer):
+            return (Setting(attribute, literal(view.value), comment),)
+        return (assign(attribute, view.expression, view.blueprint, view.profile, comment),)
+
+    return build
+
+
+def _constant(attribute: str, value: Any, comment: str = "") -> Callable[[View], tuple[Setting, ...]]:
+    return lambda _: (Setting(attribute, literal(value), comment),)
+
+
+def _size(fact: str, attribute: str) -> tuple[Row, ...]:
+    return (
+        Row(fact, _derives(attribute), derived=f"CONFIG_MAPPING gives {attribute}"),
+        Row(fact, _always, settings=_sets(attribute)),
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Conditions and builders that need more than one fact
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def _powers(expression: Expression) -> dict[str, float] | None:
+    """{key: power} of a product without a constant factor."""
+    if not isinstance(expression, Product) or expression.constant != 1.0:
+        return None
+    return {term.key: term.power for term in expression.terms}
+
+
+def _is_hidden_over_heads(view: View) -> bool:
+    """megatron-core's own default for kv_channels; a `head_dim: null` arrives there as None."""
+    return _powers(view.expression) == {"hidden_size": 1.0, "num_attention_heads": -1.0}
+
+
+def _is_inverse_root_of_head_dim(view: View) -> bool:
+    """megatron-core scales scores by kv_channels**-0.5 when softmax_scale is None."""
+    head = view.blueprint.fact("head_dim")
+    own = _powers(view.expression)
+    if own is not None:
+        shape = _powers(head.expression) if head is not None and head.expression is not None else None
+        expected = {key: -0.5 * power for key, power in shape.items()} if shape else None
+        return own in (expected, {"head_dim": -0.5}, {"hidden_size": -0.5, "num_attention_heads": 0.5})
+    if view.fact.expression is not None or head is None:
+        return False
+    return abs(view.value * head.value**0.5 - 1.0) < 1e-6
+
+
+def _biases_are_all_or_qkv_only(view: View) -> bool:
+    """megatron-core has one switch for all linear biases and one that adds those of q, k and v."""
+    qkv, o, mlp = (bool(view.other(name, False)) for name in ("bias.qkv", "bias.o", "bias.mlp"))
+    return o == mlp and (qkv or not mlp)
+
+
+_CURVES = {
+    "F.gelu": "gelu",
+    "F.relu": "relu",
+    "F.silu": "silu",
+    "F.sigmoid": "sigmoid",
+    "torch.tanh": "tanh",
+    "squared_relu": "relu2",
+    "fast_gelu": "gelu_tanh",
+    "quick_gelu": "quick_gelu",
+}
+_FUNCTIONS = {
+    "gelu": ("torch.nn.functional", "gelu"),
+    "relu": ("torch.nn.functional", "relu"),
+    "silu": ("torch.nn.functional", "silu"),
+    "relu2": ("megatron.core.activations", "squared_relu"),
+    "gelu_tanh": ("megatron.core.activations", "fast_gelu"),
+    "quick_gelu": ("megatron.core.activations", "quick_gelu"),
+}
+
+
+def activation_key(blueprint: Blueprint) -> tuple[str | None, str]:
+    """(key, name) that the base bridge reads the activation from: hidden_act, else hidden_activation, else silu."""
+    values = {use.key: use.value for use in blueprint.keys}
+    for key in ("hidden_act", "hidden_activation"):
+        if isinstance(values.get(key), str):
+            return key, values[key]
+    return None, "silu"
+
+
+def _base_curve(view: View) -> str | None:
+    """The curve that the base bridge arrives at; None where it refuses the config's name for it."""
+    function = dict(view.profile.activations).get(activation_key(view.blueprint)[1])
+    return _CURVES.get(function) if function is not None else None
+
+
+def _activation(view: View) -> tuple[Setting, ...]:
+    module, name = _FUNCTIONS[view.value]
+    declared = activation_key(view.blueprint)[1]
+    comment = f"the code runs {view.value}, whatever the config calls it" if declared != view.value else ""
+    return (Setting("activation_func", name, comment, imports=((module, name),)),)
+
+
+def _windows(view: View) -> list[int | None]:
+    value = view.value
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _window_expression(view: View) -> Product | Const | None:
+    """The one width of all windowed layers."""
+    if isinstance(view.expression, PerLayer):
+        cases = {case for _, case in view.expression.cases if case != Const(None)}
+        return next(iter(cases)) if len(cases) == 1 else None
+    if isinstance(view.expression, Const):
+        widths = {width for width in _windows(view) if width is not None}
+        return Const(next(iter(widths))) if len(widths) == 1 else None
+    return view.expression
+
+
+def _one_window(view: View) -> bool:
+    if _window_expression(view) is None:
+        return False
+    return isinstance(view.expression, PerLayer) or None not in _windows(view)
+
+
+_EXPORT_WINDOW = "mcore_to_hf_window_size(provider.window_size)"
+
+
+def _window(view: View) -> tuple[Setting, ...]:
+    width = _window_expression(view)
+    assert width is not None
+    code = f"({scalar(width)} - 1, 0)" if isinstance(width, Product) else literal((width.value - 1, 0))
+    key = plain_key(width)
+    settings = [
+        Setting(
+            "window_size",
+            code,
+            "Hugging Face counts the query itself, megatron-core only the keys to its left",
+            exports=((key, _EXPORT_WINDOW),) if key and "." not in key else (),
+        )
+    ]
+    if isinstance(view.expression, PerLayer) and None in _windows(view):
+        windowed = [label for label, case in view.expression.cases if case != Const(None)]
+        rest = [label for label, case in view.expression.cases if case == Const(None)]
+        choice = f"{literal(windowed[0])} if windowed else {literal(rest[0])}"
+        back = f"[{choice} for windowed in provider.window_attn_skip_freq]"
+        exports = ((view.expression.key, back),) if len(windowed) == len(rest) == 1 else ()
+        code = label_flags(view.expression, windowed)
+        settings.append(Setting("window_attn_skip_freq", code, "1: the layer uses the window", exports=exports))
+    return tuple(settings)
+
+
+def _rope_sets(view: View) -> list[dict[str, Any]]:
+    return list(view.value or [])
+
+
+def _one_rope(*types: str) -> Callable[[View], bool]:
+    """One rotary table for all layers, of one of the types."""
+
+    def holds(view: View) -> bool:
+        sets = _rope_sets(view)
+        return len(sets) == 1 and sets[0].get("type") in types and not _nope_layers(view)
+
+    return holds
+
+
+def _nope_layers(view: View) -> list[int]:
+    covered = {layer for row in _rope_sets(view) for layer in row.get("layers") or ()}
+    return sorted(set(range(view.other("num_layers", 0))) - covered) if covered else []
+
+
+def _llama3_is_the_hard_coded_one(view: View) -> bool:
+    """megatron-core's `_apply_scaling` has low 1, high 4 and original length 8192 written into it."""
+    if not _one_rope("llama3")(view):
+        return False
+    parameters = _rope_sets(view)[0].get("parameters") or {}
+    return (
+        parameters.get("low_freq_factor") == 1
+        and parameters.get("high_freq_factor") == 4
+        and parameters.get("original_max_position_embeddings") == 8192
+    )
+
+
+def _rope_key(view: View) -> str:
+    return str(_rope_sets(view)[0].get("config_key") or "rope_parameters")
+
+
+def _rope_setting(view: View, attribute: str, parameter: str) -> Setting:
+    expression = Product((Term(f"{_rope_key(view)}.{parameter}"),))
+    return Setting(attribute, scalar(expression), expression=expression)
+
+
+def _theta(view: View) -> tuple[Setting, ...]:
+    """Nothing for the usual home of theta, which the base bridge knows; an assignment for any other."""
+    if _rope_key(view) in ("rope_parameters", "rope_scaling"):
+        return ()
+    return (_rope_setting(view, "rotary_base", "rope_theta"),)
+
+
+def _linear_rope(view: View) -> tuple[Setting, ...]:
+    return (*_theta(view), _rope_setting(view, "seq_len_interpolation_factor", "factor"))
+
+
+def _llama3_rope(view: View) -> tuple[Setting, ...]:
+    on = Setting("rope_scaling", "True")
+    return (*_theta(view), on, _rope_setting(view, "rope_scaling_factor", "factor"))
+
+
+def per_layer_flags(blueprint: Blueprint, layers: Sequence[int], num_layers: int) -> str | None:
+    """Code that gives 1 in exactly `layers`, from a per-layer list of the config; None where no list says it."""
+    chosen = set(layers)
+    for use in blueprint.keys:
+        if not isinstance(use.value, list) or len(use.value) != num_layers:
+            continue
+        inside = {repr(item) for index, item in enumerate(use.value) if index in chosen}
+        outside = {repr(item) for index, item in enumerate(use.value) if index not in chosen}
+        if not inside or inside & outside:
+            continue
+        labels = sorted({item for item in use.value if repr(item) in inside}, key=repr)
+        if all(isinstance(item, str) for item in labels):
+            return label_flags(PerLayer(use.key, ()), labels)
+        if len(labels) == 1 and isinstance(labels[0], int | bool):
+            return f"[int(flag == {literal(labels[0])}) for flag in {config_path(use.key)}]"
+    return None
+
+
+def _nope_code(view: View) -> str | None:
+    return per_layer_flags(view.blueprint, _nope_layers(view), view.other("num_layers", 0))
+
+
+def _one_rope_and_nope(view: View) -> bool:
+    sets = _rope_sets(view)
+    plain = len(sets) == 1 and sets[0].get("type") == "default"
+    return plain and bool(_nope_layers(view)) and _nope_code(view) is not None
+
+
+def _nope(view: View) -> tuple[Setting, ...]:
+    return (*_theta(view), Setting("no_rope_freq", _nope_code(view) or "", "1: the layer has no rotary embedding"))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The table
+# ---------------------------------------------------------------------------------------------------------------------
+
+_BY_BIAS_MLP = "add_bias_linear is one switch for attention output and MLP"
+_OFF = "off is megatron-core's default"
+
+ROWS: tuple[Row, ...] = (
+    *_size("num_layers", "num_layers"),
+    *_size("hidden_size", "hidden_size"),
+    *_size("vocab_size", "vocab_size"),
+    *_size("num_attention_heads", "num_attention_heads"),
+    Row(
+        "num_query_groups",
+        lambda view: _powers(view.expression) == {"num_attention_heads": 1.0},
+        derived="megatron-core gives every query head its own group when num_query_groups is None",
+    ),
+    *_size("num_query_groups", "num_query_groups"),
+    Row("head_dim", _is_hidden_over_heads, derived="megatron-core divides hidden_size by the heads"),
+    *_size("head_dim", "kv_channels"),
+    *_size("ffn_hidden_size", "ffn_hidden_size"),
+    *_size("max_position_embeddings", "seq_length"),
+    # Norms
+    Row("norm.kind", _is("rmsnorm"), settings=_constant("normalization", "RMSNorm")),
+    Row("norm.kind", _is("layernorm"), settings=_constant("normalization", "LayerNorm")),
+    Row("norm.zero_centered", _is(False), derived=_OFF),
+    Row(
+        "norm.zero_centered",
+        _is(True),
+        settings=_constant("layernorm_zero_centered_gamma", True, "norms multiply by 1 + weight"),
+    ),
+    Row("norm.eps", _derives("layernorm_epsilon"), derived="CONFIG_MAPPING gives layernorm_epsilon"),
+    Row("norm.eps", _always, settings=_sets("layernorm_epsilon")),
+    Row(
+        "norm.bias",
+        lambda view: view.value == (view.other("norm.kind") == "layernorm"),
+        derived="LayerNorm has a bias and RMSNorm has none, as in megatron-core",
+    ),
+    Row("norm.affine", _is(True), derived="norms of megatron-core have a weight"),
+    # Residual stream, embedding and logits: stock GPTModel multiplies by nothing
+    Row("residual.parallel", _is(False), derived="layers of megatron-core are sequential"),
+    Row("residual.multiplier", _is(1.0, 1, None), derived=_OFF),
+    Row("embedding.multiplier", _is(1.0, 1, None), derived=_OFF),
+    Row("logits.multiplier", _is(1.0, 1, None), derived=_OFF),
+    Row("logits.softcap", _is(None), derived=_OFF),
+    # Attention
+    Row("attention.scale", _is_inverse_root_of_head_dim, derived="megatron-core scales by kv_channels**-0.5"),
+    Row("attention.scale", _always, settings=_sets("softmax_scale")),
+    Row("attention.softcap", _is(None), derived=_OFF),
+    Row("attention.clip_qkv", _is(None), derived=_OFF),
+    Row("attention.window", lambda view: set(_windows(view)) <= {None}, derived="full attention is the default"),
+    Row("attention.window", _one_window, settings=_window),
+    Row("qk_norm.kind", _is("none"), derived=_OFF),
+    Row("qk_norm.kind", _is("per_head"), settings=_constant("qk_layernorm", True)),
+    Row(
+        "qk_norm.after_rope", lambda view: not view.value or view.other("qk_norm.kind") == "none", derived="norm first"
+    ),
+    Row(
+        "qk_norm.zero_centered",
+        lambda view: (
+            view.other("qk_norm.kind") == "none" or bool(view.value) == bool(view.other("norm.zero_centered", False))
+        ),
+        derived="q and k norms follow layernorm_zero_centered_gamma",
+    ),
+    Row(
+        "qk_norm.eps",
+        lambda view: (
+            view.other("qk_norm.kind") == "none"
+            or (norm := view.blueprint.fact("norm.eps")) is None
+            or (norm.expression == view.fact.expression and norm.value == view.value)
+        ),
+        derived="q and k norms follow layernorm_epsilon",
+    ),
+    # Positions
+    Row("position.kind", _is("rope"), derived="the base bridge chooses rotary embeddings"),
+    Row(
+        "position.kind",
+        _is("learned"),
+        settings=_constant("position_embedding_type", "learned_absolute"),
+    ),
+    Row("position.kind", _is("none"), settings=_constant("position_embedding_type", "none")),
+    Row("rope.pairing", _is("half", None), derived="halves rotate together in megatron-core"),
+    Row(
+        "rope.pairing",
+        _is("interleaved"),
+        settings=_constant("rotary_interleaved", True, "dimensions 2i and 2i+1 rotate together"),
+    ),
+    Row("rope.dim", _always, derived="rope.fraction speaks for it"),
+    Row(
+        "rope.fraction",
+        lambda view: view.value in (None, 1, 1.0) and not isinstance(view.fact.expression, Product),
+        derived="whole heads rotate by default",
+    ),
+    Row("rope.fraction", _derives("rotary_percent"), derived="CONFIG_MAPPING gives rotary_percent"),
+    Row("rope.fraction", _always, settings=_sets("rotary_percent")),
+    Row("rope.sets", lambda view: not _rope_sets(view), derived="no rotary embedding"),
+    Row("rope.sets", _one_rope("default"), settings=_theta),
+    Row("rope.sets", _one_rope("linear"), settings=_linear_rope),
+    Row("rope.sets", _llama3_is_the_hard_coded_one, settings=_llama3_rope),
+    Row("rope.sets", _one_rope("yarn"), derived="YARN_ROPE_SCALING_MAPPING of the base bridge"),
+    Row("rope.sets", _one_rope_and_nope, settings=_nope),
+    # MLP
+    Row("mlp.activation", lambda view: _base_curve(view) == view.value, derived="the base bridge reads its name"),
+    Row("mlp.activation", lambda view: view.value in _FUNCTIONS, settings=_activation),
+    Row("mlp.gated", _is(True), settings=_constant("gated_linear_unit", True)),
+    Row("mlp.gated", _is(False), settings=_constant("gated_linear_unit", False)),
+    # Biases
+    Row(
+        "bias.mlp",
+        lambda view: _biases_are_all_or_qkv_only(view) and _derives("add_bias_linear")(view),
+        derived="CONFIG_MAPPING gives add_bias_linear",
+    ),
+    Row("bias.mlp", _biases_are_all_or_qkv_only, settings=_sets("add_bias_linear")),
+    Row("bias.o", _biases_are_all_or_qkv_only, derived=_BY_BIAS_MLP),
+    Row("bias.qkv", _derives("add_qkv_bias"), derived="CONFIG_MAPPING gives add_qkv_bias"),
+    Row("bias.qkv", _always, settings=_sets("add_qkv_bias")),
+    Row("bias.head", _is(False), derived="the output layer has no bias"),
+    # Head
+    *_size("tied_embeddings", "share_embeddings_and_output_weights"),
+)
+"""Unknown facts of later vocabularies have no row here, and so are gaps by construction."""
+
+
+def settle(blueprint: Blueprint, profile: Profile, covered: frozenset[str] = frozenset()) -> Settlement:
+    """Decide every fact of the blueprint that no block covers.
+
+    `covered` are the facts that blocks express; their rows are not asked.
+    """
+    settings: list[Setting] = []
+    derived: dict[str, str] = {}
+    gaps: list[Gap] = []
+    for fact in blueprint.facts:
+        if fact.name in covered:
+            derived[fact.name] = "a block of this family"
+            continue
+        view = View(fact, blueprint, profile)
+        row = next((row for row in ROWS if row.fact == fact.name and row.when(view)), None)
+        if row is None:
+            gaps.append(_gap(fact))
+        elif row.settings is None:
+            derived[fact.name] = row.derived
+        else:
+            found = row.settings(view)
+            missing = [setting.attribute for setting in found if setting.attribute not in profile.provider_fields]
+            if missing:
+                gaps.append(_gap(fact, f"this Megatron-Bridge has no provider attribute {', '.join(missing)}"))
+            elif found:
+                settings.extend(found)
+            else:
+                derived[fact.name] = "the base bridge finds it"
+    return Settlement(tuple(settings), derived, tuple(gaps))
+
+
+def _gap(fact: Fact, reason: str = "") -> Gap:
+    known = fact.name in FACT_NAMES
+    return Gap(
+        subject=fact.name,
+        reason=reason or f"no attribute of GPTModelProvider expresses {fact.name} = {str(fact.value)[:80]}",
+        write_what="a row in the rules or a block in the family folder" if known else "a row of the vocabulary first",
+        check="scaffold verify --locate",
+    )
