@@ -1,0 +1,146 @@
+"""Core attention and projections: score cap, windows of several sizes, clipped projections, ALiBi, partial biases."""
+
+from __future__ import annotations
+
+from scaffold_tools.blueprint.facts import Blueprint, Gap
+from scaffold_tools.targets.megatron_bridge.blocks.facts import expression, has, is_number
+from scaffold_tools.targets.megatron_bridge.blocks.model import BlockRow, Naming, Part, ProviderField, ProviderSetting
+
+
+def _softcap(blueprint: Blueprint, naming: Naming) -> Part:
+    return Part(
+        features=("core_attention", "eager_attention", "attention_softcap"),
+        fields=(
+            ProviderField(
+                "attn_logit_softcapping",
+                "float",
+                "50.0",
+                expression(blueprint, "attention.softcap"),
+                blueprint.value("attention.softcap"),
+                "Cap on the attention scores: cap * tanh(scores / cap).",
+            ),
+        ),
+    )
+
+
+def window_sizes(blueprint: Blueprint) -> set[int]:
+    """The distinct window sizes of the model; empty where every query sees all keys."""
+    windows = blueprint.value("attention.window") or []
+    return {int(window) for window in windows if window is not None}
+
+
+def _windows(blueprint: Blueprint, naming: Naming) -> Part:
+    return Part(
+        features=("core_attention", "layer_windows"),
+        fields=(
+            ProviderField(
+                "layer_window_sizes",
+                "list[int | None] | None",
+                "None",
+                expression(blueprint, "attention.window"),
+                list(blueprint.value("attention.window")),
+                "Keys that a query sees, itself included, for each layer; None sees all.",
+            ),
+        ),
+    )
+
+
+def _alibi(blueprint: Blueprint, naming: Naming) -> Part:
+    if blueprint.value("alibi.slopes") not in (None, "power"):
+        return Part(covers=(), gaps=(Gap("position.kind", "ALiBi slopes other than powers of 2^(-8/heads)"),))
+    return Part(features=("core_attention", "eager_attention", "alibi"))
+
+
+def _clip(blueprint: Blueprint, naming: Naming) -> Part:
+    return Part(
+        features=("clip_qkv",),
+        fields=(
+            ProviderField(
+                "clip_qkv",
+                "float | None",
+                "None",
+                expression(blueprint, "attention.clip_qkv"),
+                blueprint.value("attention.clip_qkv"),
+                "Bound on queries, keys and values.",
+            ),
+        ),
+    )
+
+
+def _differs(blueprint: Blueprint, one: str, other: str) -> bool:
+    first, second = blueprint.value(one), blueprint.value(other)
+    return first is not None and second is not None and bool(first) != bool(second)
+
+
+def _proj_bias(blueprint: Blueprint, naming: Naming) -> Part:
+    return Part(
+        features=("proj_bias",),
+        fields=(
+            ProviderField(
+                "add_proj_bias",
+                "bool",
+                "False",
+                expression(blueprint, "bias.o"),
+                blueprint.value("bias.o"),
+                "Bias of the attention output projection; `add_bias_linear` is that of the MLP.",
+            ),
+        ),
+        settings=tuple(
+            ProviderSetting(attribute, blueprint.value(fact), expression(blueprint, fact))
+            for attribute, fact in (("add_bias_linear", "bias.mlp"), ("add_qkv_bias", "bias.qkv"))
+        ),
+        module_types=((f"{naming.prefix}AttentionOutputLinear", "row"),),
+    )
+
+
+def _head_bias(blueprint: Blueprint, naming: Naming) -> Part:
+    return Part(
+        features=("head_bias",),
+        names=(("head", "output_layer"),),
+    )
+
+
+ROWS: tuple[BlockRow, ...] = (
+    BlockRow(
+        "attention softcap",
+        "attention scores are capped by tanh, which the fused kernels of Transformer Engine do not do",
+        ("attention.softcap",),
+        lambda blueprint: is_number(blueprint.value("attention.softcap")),
+        _softcap,
+    ),
+    BlockRow(
+        "windows of several sizes",
+        "megatron-core has one window size and a choice of layers that use it",
+        ("attention.window",),
+        lambda blueprint: len(window_sizes(blueprint)) > 1,
+        _windows,
+    ),
+    BlockRow(
+        "ALiBi",
+        "positions enter as a bias on the scores, which no megatron-core option adds",
+        ("position.kind",),
+        lambda blueprint: blueprint.value("position.kind") == "alibi",
+        _alibi,
+    ),
+    BlockRow(
+        "clipped projections",
+        "queries, keys and values are clamped after their projection",
+        ("attention.clip_qkv",),
+        lambda blueprint: is_number(blueprint.value("attention.clip_qkv")),
+        _clip,
+    ),
+    BlockRow(
+        "attention output bias",
+        "megatron-core gives the attention output projection a bias exactly when the MLP has biases",
+        ("bias.o", "bias.mlp", "bias.qkv"),
+        lambda blueprint: _differs(blueprint, "bias.o", "bias.mlp"),
+        _proj_bias,
+    ),
+    BlockRow(
+        "head bias",
+        "megatron-core's output layer has no bias",
+        ("bias.head",),
+        lambda blueprint: blueprint.value("bias.head") is True or has(blueprint, "head", "bias"),
+        _head_bias,
+    ),
+)

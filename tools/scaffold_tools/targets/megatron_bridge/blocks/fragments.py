@@ -1,0 +1,286 @@
+"""From features to code: which template fragments a modeling module is made of, what they import, and the layer spec.
+
+Every table is read from top to bottom; a row holds when any of its features is present.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from scaffold_tools.targets.megatron_bridge.blocks.model import Import, Naming
+
+_TE = "megatron.core.extensions.transformer_engine"
+
+
+class Fragment(NamedTuple):
+    """One piece of a modeling module: a template, and the names that its code uses."""
+
+    template: str
+    features: frozenset[str]
+    imports: tuple[Import, ...] = ()
+    modules: tuple[str, ...] = ()
+    """Plain `import x`."""
+    engine: tuple[str, ...] = ()
+    """Names of megatron-core's Transformer Engine extension, imported so that their absence is no import error."""
+
+
+def _any(*features: str) -> frozenset[str]:
+    return frozenset(features)
+
+
+_CONFIG = Import("megatron.core.transformer", "TransformerConfig")
+_TENSOR = Import("torch", "Tensor")
+_SPEC = Import("megatron.core.transformer", "ModuleSpec")
+
+SPEC_FEATURES = frozenset(
+    {
+        "residual_multiplier",
+        "post_norm",
+        "no_pre_attn_norm",
+        "no_pre_mlp_norm",
+        "plain_norm",
+        "core_attention",
+        "self_attention",
+        "proj_bias",
+        "qk_norm_sharded",
+        "qk_norm_own",
+        "parallel_residual",
+    }
+)
+SELF_ATTENTION_FEATURES = frozenset({"rope_sets", "rope_attention_factor", "clip_qkv"})
+
+FRAGMENTS: tuple[Fragment, ...] = (
+    Fragment("activation", _any("activation"), (_TENSOR,)),
+    Fragment("activation_uses", _any("activation_math"), (), ("math",)),
+    Fragment("activation_uses", _any("activation_functional"), (), ("torch.nn.functional as F",)),
+    Fragment("activation_uses", _any("activation_torch"), (), ("torch",)),
+    Fragment("norm", _any("plain_norm"), (_CONFIG, _TENSOR), ("torch", "torch.nn.functional as F")),
+    Fragment(
+        "qk_norm_sharded",
+        _any("qk_norm_sharded"),
+        (
+            _CONFIG,
+            _TENSOR,
+            Import("megatron.core", "parallel_state"),
+            Import("megatron.core.tensor_parallel", "set_tensor_model_parallel_attributes"),
+            Import("megatron.core.transformer.module", "MegatronModule"),
+            Import("megatron.core.transformer.utils", "make_sharded_tensors_for_checkpoint"),
+        ),
+        ("torch",),
+    ),
+    Fragment(
+        "qk_norm_sharded",
+        _any("qk_norm_full_width"),
+        (
+            Import("megatron.core.tensor_parallel", "copy_to_tensor_model_parallel_region"),
+            Import("megatron.core.tensor_parallel", "reduce_from_tensor_model_parallel_region"),
+        ),
+    ),
+    Fragment("qk_norm_own", _any("qk_norm_own"), (_CONFIG,)),
+    Fragment("embedding", _any("embedding_multiplier"), (_TENSOR,), ("torch",)),
+    Fragment("output", _any("logits_multiplier", "logits_softcap"), (_TENSOR,), ("torch",)),
+    Fragment(
+        "head_bias",
+        _any("head_bias"),
+        (Import("megatron.core.tensor_parallel", "ColumnParallelLinear"),),
+        ("torch",),
+    ),
+    Fragment(
+        "rope",
+        _any("rope"),
+        (
+            _CONFIG,
+            _TENSOR,
+            Import("megatron.core.models.common.embeddings.rotary_pos_embedding", "RotaryEmbedding"),
+            Import("transformers", "PreTrainedConfig"),
+            Import("transformers.modeling_rope_utils", "ROPE_INIT_FUNCTIONS"),
+        ),
+        ("torch",),
+    ),
+    Fragment("row_linear", _any("post_norm"), (_CONFIG, _TENSOR), (), ("TENorm", "TERowParallelLinear")),
+    Fragment("output_linear", _any("proj_bias"), (_CONFIG,), (), ("TERowParallelLinear",)),
+    Fragment("core_attention_fused", _any("fused_core_attention")),
+    Fragment(
+        "core_attention_eager",
+        _any("eager_attention"),
+        (
+            _CONFIG,
+            _TENSOR,
+            Import("megatron.core", "tensor_parallel"),
+            Import("megatron.core.packed_seq_params", "PackedSeqParams"),
+            Import("megatron.core.process_groups_config", "ProcessGroupCollection"),
+            Import("megatron.core.transformer.enums", "AttnMaskType"),
+            Import("megatron.core.transformer.module", "MegatronModule"),
+        ),
+        ("torch",),
+    ),
+    Fragment(
+        "self_attention",
+        _any("self_attention"),
+        (_TENSOR, Import("megatron.core.transformer.attention", "SelfAttention")),
+    ),
+    Fragment(
+        "bias_dropout_add",
+        _any("residual_multiplier"),
+        (
+            _TENSOR,
+            Import("megatron.core.fusions.fused_bias_dropout", "get_bias_dropout_add"),
+            Import("collections.abc", "Callable"),
+        ),
+        ("torch",),
+    ),
+    Fragment(
+        "layer",
+        _any("parallel_residual"),
+        (
+            _TENSOR,
+            Import("megatron.core.transformer", "TransformerLayer"),
+            Import("megatron.core.utils", "make_viewless_tensor"),
+        ),
+    ),
+    Fragment(
+        "layer_spec",
+        SPEC_FEATURES,
+        (_SPEC, _CONFIG, Import("megatron.bridge.models.gpt_provider", "transformer_engine_layer_spec")),
+    ),
+)
+
+
+def needs_layer_spec(features: frozenset[str]) -> bool:
+    """Whether any block changes the transformer layer itself."""
+    return bool(expand(features) & SPEC_FEATURES)
+
+
+def expand(features: frozenset[str]) -> frozenset[str]:
+    """Features of shared classes that follow from those of the rows."""
+    if features & SELF_ATTENTION_FEATURES:
+        features = features | {"self_attention"}
+    if "core_attention" in features and "eager_attention" not in features:
+        features = features | {"fused_core_attention"}
+    if features & {"layer_windows", "qk_norm_own"}:
+        features = features | {"copies_config"}
+    return features
+
+
+def templates(features: frozenset[str]) -> list[str]:
+    """The fragments of the modeling module in their order, without repetition."""
+    used = [row.template for row in _used(features) if row.template != "activation_uses"]
+    return list(dict.fromkeys(used))
+
+
+def names_used(features: frozenset[str]) -> tuple[list[Import], list[str], list[str]]:
+    """(from-imports, plain imports, Transformer Engine names) of the modeling module."""
+    imports = [item for row in _used(features) for item in row.imports]
+    modules = [item for row in _used(features) for item in row.modules]
+    engine = {item for row in _used(features) for item in row.engine}
+    extra_imports, extra_modules, extra_engine = _uses_by_feature(features)
+    engine |= extra_engine
+    if engine:
+        imports.append(Import("megatron.bridge.utils.import_utils", "safe_import_from"))
+    return imports + extra_imports, modules + extra_modules, sorted(engine)
+
+
+def _used(features: frozenset[str]) -> list[Fragment]:
+    return [row for row in FRAGMENTS if row.features & features]
+
+
+# (all of these features, from-imports, plain imports, Transformer Engine names)
+_USES: tuple[tuple[frozenset[str], tuple[Import, ...], tuple[str, ...], tuple[str, ...]], ...] = (
+    (_any("copies_config"), (), ("copy",), ()),
+    (_any("qk_norm_own"), (), (), ("TENorm",)),
+    (_any("qk_norm_no_bias"), (_TENSOR,), ("torch", "torch.nn.functional as F"), ()),
+    (
+        _any("fused_core_attention"),
+        (_CONFIG,),
+        (),
+        ("TEDotProductAttention",),
+    ),
+    (
+        _any("qk_norm_after_rope"),
+        (_TENSOR, _CONFIG),
+        (),
+        ("TENorm",),
+    ),
+    (
+        _any("qk_norm_after_rope", "fused_core_attention"),
+        (Import("megatron.core.transformer.utils", "sharded_state_dict_default"),),
+        (),
+        (),
+    ),
+    (_any("alibi"), (Import("megatron.core.utils", "get_pg_rank"),), ("math",), ()),
+    (_any("rope_attention_factor"), (), ("torch",), ()),
+)
+
+
+def _uses_by_feature(features: frozenset[str]) -> tuple[list[Import], list[str], set[str]]:
+    imports: list[Import] = []
+    modules: list[str] = []
+    engine: set[str] = set()
+    for needed, more_imports, more_modules, more_engine in _USES:
+        if needed <= features:
+            imports += more_imports
+            modules += more_modules
+            engine |= set(more_engine)
+    if "eager_attention" in features and "layer_windows" not in features:
+        imports.append(Import("megatron.core.transformer.utils", "is_layer_window_attention"))
+    for target, value in spec_lines(features, Naming("", "")):
+        if value.startswith("TE"):
+            engine.add(value)
+        if target == "mlp":
+            imports.append(Import("megatron.core.transformer.mlp", "MLP"))
+            imports.append(Import("megatron.core.transformer.mlp", "MLPSubmodules"))
+            engine |= {name for name in _ENGINE_LINEARS if name in value}
+    if "plain_norm" in features:
+        imports.append(Import("megatron.core.transformer.transformer_block", "TransformerBlockSubmodules"))
+        imports.append(Import("megatron.core.transformer.transformer_block", "get_num_layers_to_build"))
+    return imports, modules, engine
+
+
+_ENGINE_LINEARS = ("TEColumnParallelLinear", "TELayerNormColumnParallelLinear", "TERowParallelLinear")
+
+
+def spec_lines(features: frozenset[str], naming: Naming) -> list[tuple[str, str]]:
+    """What the layer spec changes in the stock one: (attribute path from `layer`, value)."""
+    prefix = naming.prefix
+    unfused_norm = "plain_norm" in features or "shared_pre_norm" in features
+    norm = f"{prefix}LayerNorm" if "plain_norm" in features else "TENorm"
+    core = "attention.submodules."
+    lines: list[tuple[bool, str, str]] = [
+        (unfused_norm, "input_layernorm", norm),
+        ("self_attention" in features, "attention.module", f"{prefix}SelfAttention"),
+        (unfused_norm or "no_pre_attn_norm" in features, core + "linear_qkv", "TEColumnParallelLinear"),
+        ("core_attention" in features, core + "core_attention", f"{prefix}CoreAttention"),
+        ("qk_norm_sharded" in features, core + "q_layernorm", f"{prefix}QueryNorm"),
+        ("qk_norm_sharded" in features, core + "k_layernorm", f"{prefix}KeyNorm"),
+        (_own_before_rope(features), core + "q_layernorm", _own_norm(features, naming)),
+        (_own_before_rope(features), core + "k_layernorm", _own_norm(features, naming)),
+        (bool(features & {"post_attn_norm", "proj_bias"}), core + "linear_proj", _projection(features, prefix)),
+        ("residual_multiplier" in features, "self_attn_bda", "bias_dropout_add"),
+        ("plain_norm" in features and "shared_pre_norm" not in features, "pre_mlp_layernorm", norm),
+        (_replaces_mlp(features), "mlp", _mlp(features, prefix)),
+        ("residual_multiplier" in features, "mlp_bda", "bias_dropout_add"),
+    ]
+    return [(target, value) for holds, target, value in lines if holds]
+
+
+def _own_before_rope(features: frozenset[str]) -> bool:
+    return "qk_norm_own" in features and "qk_norm_after_rope" not in features
+
+
+def _own_norm(features: frozenset[str], naming: Naming) -> str:
+    return f"{naming.prefix}QKNorm" if "qk_norm_no_bias" in features else f"{naming.stem}_qk_norm"
+
+
+def _projection(features: frozenset[str], prefix: str) -> str:
+    return prefix + ("AttentionOutputLinear" if "proj_bias" in features else "PostNormRowParallelLinear")
+
+
+def _replaces_mlp(features: frozenset[str]) -> bool:
+    return bool(features & {"post_mlp_norm", "no_pre_mlp_norm", "plain_norm", "shared_pre_norm"})
+
+
+def _mlp(features: frozenset[str], prefix: str) -> str:
+    unfused = features & {"no_pre_mlp_norm", "plain_norm", "shared_pre_norm"}
+    first = "TEColumnParallelLinear" if unfused else "TELayerNormColumnParallelLinear"
+    second = f"{prefix}PostNormRowParallelLinear" if "post_mlp_norm" in features else "TERowParallelLinear"
+    return f"ModuleSpec(module=MLP, submodules=MLPSubmodules(linear_fc1={first}, linear_fc2={second}))"

@@ -1,0 +1,83 @@
+"""What no block expresses yet: each row names the combination, and what somebody has to write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from scaffold_tools.blueprint.facts import Blueprint, Gap
+from scaffold_tools.targets.megatron_bridge.blocks.facts import has, is_moe
+from scaffold_tools.targets.megatron_bridge.blocks.mlp import CURVES, STOCK
+
+_PARITY = "scaffold verify: logits.max_abs"
+
+
+class GapRow(NamedTuple):
+    """A combination of facts and blocks that has no code."""
+
+    subject: str
+    applies: Callable[[Blueprint, frozenset[str]], bool]
+    reason: str
+    write_what: str
+
+
+ROWS: tuple[GapRow, ...] = (
+    GapRow(
+        "norm.embed",
+        lambda blueprint, features: has(blueprint, "norm.embed"),
+        "a norm on the embedding output has no place in megatron-core's GPT model",
+        "an embedding with a norm, and its parameter mapping",
+    ),
+    GapRow(
+        "mlp.activation",
+        lambda blueprint, features: (
+            blueprint.value("mlp.activation") is not None
+            and blueprint.value("mlp.activation") not in STOCK
+            and blueprint.value("mlp.activation") not in CURVES
+        ),
+        "no formula is known for this activation (or it has parameters of its own)",
+        "the activation as a public function of the modeling module",
+    ),
+    GapRow(
+        "attn.sinks",
+        lambda blueprint, features: has(blueprint, "attn.sinks") and "eager_attention" in features,
+        "softmax offsets together with capped or biased scores",
+        "the offset in the softmax of the core attention of the modeling module",
+    ),
+    GapRow(
+        "moe.expert.down",
+        lambda blueprint, features: (
+            is_moe(blueprint)
+            and bool(features & {"post_mlp_norm", "plain_norm", "no_pre_mlp_norm", "shared_pre_norm"})
+        ),
+        "the norms around the MLP are placed on its projections, which experts do not share",
+        "the norm around the MoE layer, in the transformer layer of the modeling module",
+    ),
+    GapRow(
+        "bias.qkv",
+        lambda blueprint, features: blueprint.value("bias.mlp") is True and blueprint.value("bias.qkv") is False,
+        "megatron-core gives the query, key and value projection a bias whenever the MLP has biases",
+        "a query, key and value projection without bias in the layer spec",
+    ),
+    GapRow(
+        "rope.pairing",
+        lambda blueprint, features: "qk_norm_after_rope" in features and "rope_attention_factor" in features,
+        "a q/k norm after the rotation cancels a factor that is applied before it",
+        "the attention factor after the q/k norm, in the core attention of the modeling module",
+    ),
+    GapRow(
+        "norm.kind",
+        lambda blueprint, features: "plain_norm" in features and "post_norm" in features,
+        "post norms are built by Transformer Engine, which has no LayerNorm without bias or weight",
+        "the post norms of the row-parallel projections in the modeling module",
+    ),
+)
+
+
+def find_gaps(blueprint: Blueprint, features: frozenset[str]) -> tuple[Gap, ...]:
+    """The rows that apply."""
+    return tuple(
+        Gap(row.subject, row.reason, write_what=row.write_what, check=_PARITY)
+        for row in ROWS
+        if row.applies(blueprint, features)
+    )

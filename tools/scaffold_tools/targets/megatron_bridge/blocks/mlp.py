@@ -1,0 +1,93 @@
+"""Activations: which megatron-core function a measured curve is, and formulas for those that it lacks."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from scaffold_tools.blueprint.facts import Blueprint
+from scaffold_tools.targets.megatron_bridge.blocks.model import BlockRow, Naming, Part, ProviderSetting
+
+
+class Curve(NamedTuple):
+    """An activation that megatron-core does not have: its formula as Python source over `x`."""
+
+    formula: str
+    meaning: str
+    calls: tuple[str, ...] = ()
+    """Functions that the formula calls."""
+
+
+STOCK: frozenset[str] = frozenset({"silu", "gelu", "gelu_tanh", "relu", "relu2", "quick_gelu", "sigmoid", "tanh"})
+"""Curves for which Megatron-Bridge has a function (`utils/activation_map.py`)."""
+
+CURVES: dict[str, Curve] = {
+    "mish": Curve("F.mish(x)", "Mish: x * tanh(softplus(x)).", ("F.mish",)),
+    "relu6": Curve("F.relu6(x)", "ReLU bounded by 6.", ("F.relu6",)),
+    "leaky_relu": Curve("F.leaky_relu(x)", "Leaky ReLU with slope 0.01.", ("F.leaky_relu",)),
+    "elu": Curve("F.elu(x)", "ELU with alpha 1.", ("F.elu",)),
+    "gelu_10": Curve("torch.clamp(F.gelu(x), -10.0, 10.0)", "GELU bounded by 10.", ("torch.clamp", "F.gelu")),
+    "laplace": Curve(
+        "0.5 * (1.0 + torch.erf((x - 0.707107) / (0.282095 * math.sqrt(2.0))))",
+        "Laplace approximation of squared ReLU (https://arxiv.org/abs/2209.10655).",
+        ("torch.erf", "math.sqrt"),
+    ),
+    "linear": Curve("x", "No activation."),
+}
+
+
+def _part(blueprint: Blueprint, naming: Naming) -> Part:
+    name = str(blueprint.value("mlp.activation"))
+    curve = CURVES[name]
+    features = ["activation"]
+    if "math." in curve.formula:
+        features.append("activation_math")
+    if "torch." in curve.formula:
+        features.append("activation_torch")
+    if "F." in curve.formula:
+        features.append("activation_functional")
+    return Part(
+        features=tuple(features),
+        settings=(
+            ProviderSetting("activation_func", symbol=f"{naming.stem}_activation"),
+            ProviderSetting("bias_activation_fusion", False, comment="The fused kernels know only GELU and SwiGLU."),
+        ),
+        values=(
+            ("activation_formula", curve.formula),
+            ("activation_meaning", curve.meaning),
+            ("activation_calls", " ".join(curve.calls)),
+        ),
+    )
+
+
+def _unfused(blueprint: Blueprint, naming: Naming) -> Part:
+    return Part(
+        settings=(
+            ProviderSetting(
+                "bias_activation_fusion",
+                False,
+                comment="The fused kernels know SwiGLU and tanh-GELU alone.",
+            ),
+        ),
+        covers=(),
+    )
+
+
+ROWS: tuple[BlockRow, ...] = (
+    BlockRow(
+        "activation",
+        "megatron-core has no function of this curve",
+        ("mlp.activation",),
+        lambda blueprint: blueprint.value("mlp.activation") in CURVES,
+        _part,
+    ),
+    BlockRow(
+        "no fused activation",
+        "megatron-core's fused kernels know SwiGLU and the tanh approximation of GELU alone",
+        (),
+        lambda blueprint: (
+            blueprint.value("mlp.activation") in STOCK
+            and not (blueprint.value("mlp.activation") == "silu" and blueprint.value("mlp.gated") is True)
+        ),
+        _unfused,
+    ),
+)

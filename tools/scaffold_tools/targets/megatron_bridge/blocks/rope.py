@@ -1,0 +1,163 @@
+"""Rotary tables that megatron-core's own classes cannot produce: scaled with real factors, or several in one model.
+
+megatron-core fixes llama3's low, high and original length, rounds YaRN differently, and has one table for all layers.
+The formulas are transformers' own (`modeling_rope_utils.ROPE_INIT_FUNCTIONS`), called with the values of the config.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from scaffold_tools.blueprint.facts import Blueprint, Const, Gap
+from scaffold_tools.targets.megatron_bridge.blocks.facts import key, per_layer_choice
+from scaffold_tools.targets.megatron_bridge.blocks.model import (
+    BlockRow,
+    Naming,
+    Part,
+    ProviderField,
+    ProviderSetting,
+)
+
+KNOWN_TYPES = frozenset({"default", "linear", "dynamic", "yarn", "longrope", "llama3", "proportional"})
+STOCK_TYPES = frozenset({"default", "linear"})
+"""As the only table of a model, `rotary_base` and `seq_len_interpolation_factor` express these."""
+LENGTH_DEPENDENT = frozenset({"dynamic", "longrope"})
+"""The frequencies follow from the length of the sequence."""
+SCALES_ATTENTION = frozenset({"yarn", "longrope"})
+"""cos and sin are multiplied by an attention factor."""
+USES_MAX_POSITIONS = frozenset({"dynamic", "yarn", "longrope"})
+
+
+def rope_sets(blueprint: Blueprint) -> list[dict[str, Any]]:
+    """The value of `rope.sets`, empty where the model does not rotate."""
+    if blueprint.value("position.kind", "rope") != "rope":
+        return []
+    return list(blueprint.value("rope.sets") or [])
+
+
+def _needs_own_tables(blueprint: Blueprint) -> bool:
+    sets = rope_sets(blueprint)
+    return len(sets) > 1 or any(one.get("type", "default") not in STOCK_TYPES for one in sets)
+
+
+def _part(blueprint: Blueprint, naming: Naming) -> Part:
+    sets = rope_sets(blueprint)
+    types = {str(one.get("type", "default")) for one in sets}
+    gaps = _unknown_types(types) + _unknown_layout(blueprint, sets)
+    if gaps:
+        return Part(gaps=gaps, covers=())
+    features = ["rope"]
+    if len(sets) > 1:
+        features.append("rope_sets")
+    if types & LENGTH_DEPENDENT:
+        features.append("rope_by_length")
+    if types & SCALES_ATTENTION:
+        features.append("rope_attention_factor")
+    root = str(sets[0]["config_key"]).rpartition(".")[0] if len(sets) > 1 else str(sets[0]["config_key"])
+    fields = [
+        ProviderField(
+            "rope_parameters",
+            "dict[str, Any] | None",
+            "None",
+            key(root),
+            comment="Rotary parameters as in the Hugging Face config, by kind of layer."
+            if len(sets) > 1
+            else "Rotary parameters as in the Hugging Face config.",
+        )
+    ]
+    if len(sets) > 1:
+        labels = key(_label_key(blueprint, sets) or "layer_types")
+        fields.append(ProviderField("layer_types", "list[str] | None", "None", labels, comment="Kind of every layer."))
+    if types & USES_MAX_POSITIONS:
+        features.append("rope_max_positions")
+        fields.append(
+            ProviderField(
+                "max_position_embeddings",
+                "int | None",
+                "None",
+                key("max_position_embeddings"),
+                comment="Longest position that the rotary formula is anchored to; not the training sequence length.",
+            )
+        )
+    return Part(features=tuple(features), fields=tuple(fields), settings=_settings(blueprint, sets))
+
+
+def _settings(blueprint: Blueprint, sets: list[dict[str, Any]]) -> tuple[ProviderSetting, ...]:
+    """Stock rope options off, or the scaling would act twice; NoPE layers by the stock option."""
+    settings = [
+        ProviderSetting("position_embedding_type", "rope"),
+        ProviderSetting("rope_scaling", False),
+        ProviderSetting("seq_len_interpolation_factor", None, Const(None)),
+        ProviderSetting("yarn_rotary_scaling_factor", None, Const(None), comment="The rotary embedding applies it."),
+    ]
+    total = int(blueprint.value("num_layers") or 0)
+    rotated = {layer for one in sets for layer in one["layers"]}
+    flags = tuple(int(layer not in rotated) for layer in range(total))
+    if any(flags):
+        settings.append(ProviderSetting("no_rope_freq", list(flags), per_layer_choice(blueprint, flags)))
+    return tuple(settings)
+
+
+def _label_key(blueprint: Blueprint, sets: list[dict[str, Any]]) -> str | None:
+    """The config key with one label a layer whose labels name the rope sets; None where there is no such key."""
+    by_layer = {layer: str(one.get("config_key", "")).rpartition(".")[2] for one in sets for layer in one["layers"]}
+    for use in blueprint.keys:
+        labels = use.value
+        per_layer = isinstance(labels, (list, tuple)) and len(labels) == blueprint.value("num_layers")
+        if per_layer and all(labels[layer] == label for layer, label in by_layer.items()):
+            return use.key
+    return None
+
+
+def _unknown_types(types: set[str]) -> tuple[Gap, ...]:
+    return tuple(
+        Gap(
+            "rope.sets",
+            f"rope type {kind!r} is none of {', '.join(sorted(KNOWN_TYPES))}",
+            write_what="its formula in the rotary embedding of the modeling module",
+            check="scaffold verify: logits.max_abs",
+        )
+        for kind in sorted(types - KNOWN_TYPES)
+    )
+
+
+def _unknown_layout(blueprint: Blueprint, sets: list[dict[str, Any]]) -> tuple[Gap, ...]:
+    if any(not one.get("config_key") for one in sets):
+        return (
+            Gap(
+                "rope.sets",
+                "no rope dict in the config object holds the parameters of this rotary table",
+                write_what="the rope_parameters of the provider, in the bridge",
+                check="scaffold verify: logits.max_abs",
+            ),
+        )
+    if len(sets) > 1 and _label_key(blueprint, sets) is None:
+        return (
+            Gap(
+                "rope.sets",
+                "several rotary tables, and no per-layer config key names the table of each layer",
+                write_what="layer_types of the provider, in the bridge: for each layer the key of its table",
+                check="scaffold verify: logits.max_abs",
+            ),
+        )
+    if len({len(one["inv_freq"]) for one in sets if one.get("inv_freq")}) > 1:
+        return (
+            Gap(
+                "rope.sets",
+                "rotary tables of different widths cannot travel through the decoder as one tensor",
+                write_what="a rotary embedding for each layer, in the attention of the modeling module",
+                check="scaffold verify: logits.max_abs",
+            ),
+        )
+    return ()
+
+
+ROWS: tuple[BlockRow, ...] = (
+    BlockRow(
+        "rotary tables",
+        "megatron-core fixes the constants of scaled rope and has one rotary table for all layers",
+        ("rope.sets",),
+        _needs_own_tables,
+        _part,
+    ),
+)
