@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,17 @@ def test_shards_are_put_together(tmp_path: Path) -> None:
 
 def test_a_folder_without_safetensors_has_no_table(tmp_path: Path) -> None:
     assert read_table(folder(tmp_path, {"pytorch_model.bin": b"x"})) is None
+
+
+def test_a_folder_that_cannot_be_listed_is_bad_input(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="cannot read the folder"):
+        Folder(tmp_path / "absent")
+
+
+def test_file_names_that_are_no_text_are_left_out(tmp_path: Path) -> None:
+    for name in (b"config.json", b"\xff\xfe.json", b"a\nb"):
+        (Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))).touch()
+    assert Folder(tmp_path).names == ("config.json",)
 
 
 def test_a_shard_that_the_index_names_and_nobody_has_is_named(tmp_path: Path) -> None:

@@ -235,6 +235,32 @@ def test_a_hub_that_is_not_there_is_said_so(loopback_hub: LoopbackHub, waits: li
     assert len(waits) == 3
 
 
+def test_a_host_that_does_not_exist_is_asked_once(loopback_hub: LoopbackHub, waits: list[float]) -> None:
+    error = explained(Hub("http://no-such-host.invalid", retry=RetryPolicy(sleep=waits.append)))
+    assert isinstance(error, EnvironmentLacks) and "cannot reach" in str(error)
+    assert waits == []
+
+
+def test_asking_again_is_reported(loopback_hub: LoopbackHub, waits: list[float]) -> None:
+    loopback_hub.add(NAME, {"config.json": CONFIG})
+    loopback_hub.fail("config.json", status=503)
+    lines: list[str] = []
+    hub = Hub(loopback_hub.endpoint, retry=RetryPolicy(sleep=waits.append), on_progress=lines.append)
+    config(hub.pin(NAME, None))
+    assert lines == [f"{loopback_hub.endpoint} did not send {NAME}/config.json; asking again in 1 s"]
+
+
+def test_a_mirror_that_compresses_unasked_is_understood_within_the_limit(loopback_hub: LoopbackHub, hub: Hub) -> None:
+    loopback_hub.add(NAME, {"config.json": CONFIG, "bomb": b" " * 50_000_000})
+    loopback_hub.fail("config.json", ignore_range=True, compress=True)
+    assert config(hub.pin(NAME, None)) == CONFIG
+    loopback_hub.fail("bomb", ignore_range=True, compress=True)
+    with pytest.raises(BadInput, match="more than the 1,000 accepted"):
+        hub.pin(NAME, None).read("bomb", limit=1000)
+    loopback_hub.fail("config.json", compress=True)
+    assert "compresses parts of files" in str(explained(hub))
+
+
 def test_offline_mode_is_said_so(loopback_hub: LoopbackHub, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     from huggingface_hub import constants
 

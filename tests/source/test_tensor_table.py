@@ -157,6 +157,8 @@ def test_the_embedded_example_is_what_the_class_has_today(lane: LaneSession) -> 
         ),
         ({"model_type": None}, "does not know model_type None", "--trust-remote-code"),
         ({"num_hidden_layers": "many"}, "cannot build 'llama' from this config", "config.json"),
+        ({"num_hidden_layers": 10**9}, "num_hidden_layers = 1,000,000,000", "at most 10,000"),
+        ({"text_config": {"num_hidden_layers": 10**5}}, "num_hidden_layers = 100,000", "at most 10,000"),
         ({"hidden_size": -5}, "cannot build 'llama' from this config", "config.json"),
     ],
 )

@@ -37,6 +37,7 @@ def test_names_of_real_models_pass(config: dict[str, Any]) -> None:
         {"model_type": "../x"},
         {"model_type": "a\nb"},
         {"model_type": ["qwen3"]},
+        {"model_type": "qwen3_vl", "text_config": {"model_type": "x'; import os"}},
         {"architectures": "LlamaForCausalLM"},
         {"architectures": ["Llama; import os"]},
         {"architectures": [{"a": 1}]},

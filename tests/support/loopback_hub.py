@@ -13,6 +13,7 @@ for large files. Use the fixture by importing it in a `conftest.py`: `from suppo
 from __future__ import annotations
 
 import contextlib
+import gzip
 import hashlib
 import json
 import os
@@ -61,6 +62,8 @@ class Fault:
     length: int | None = None
     """A wrong Content-Length."""
     ignore_range: bool = False
+    compress: bool = False
+    """With gzip, though nobody asked for it."""
     redirect: str | None = None
 
 
@@ -129,7 +132,7 @@ class LoopbackHub:
     def environment(self, **more: str) -> dict[str, str]:
         """The environment of a child process that must talk to this hub and to nothing else."""
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "TRANSFORMERS_"))}
-        return kept | {"HF_ENDPOINT": self.endpoint, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"} | more
+        return kept | {"HF_ENDPOINT": self.endpoint, "NO_PROXY": "*", "no_proxy": "*"} | more
 
     def take_fault(self, path: str) -> Fault | None:
         """The fault for this request, used up by one."""
@@ -265,6 +268,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
         fault = self.fault
+        if fault.compress:
+            body, headers = gzip.compress(body), (headers or {}) | {"Content-Encoding": "gzip"}
         self.send_response(status)
         for key, value in (headers or {}).items():
             self.send_header(key, value)
@@ -308,7 +313,7 @@ def talking_to(hub: LoopbackHub, home: Path, patch: pytest.MonkeyPatch) -> Itera
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_OIDC_RESOURCE"):
         patch.delenv(name, raising=False)
     for name in ("NO_PROXY", "no_proxy"):
-        patch.setenv(name, "127.0.0.1")
+        patch.setenv(name, "*")
     patch.setenv("HF_ENDPOINT", hub.endpoint)
     patch.setenv("HF_HOME", str(home))
     patch.setattr(constants, "ENDPOINT", hub.endpoint)

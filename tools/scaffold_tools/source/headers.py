@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from scaffold_tools.errors import BadInput
 from scaffold_tools.source.config_json import decode_utf8, load_json, read_bytes
 from scaffold_tools.source.inventory import TensorInfo, TensorTable
-from scaffold_tools.source.trust import check_file_name, check_tensor_name
+from scaffold_tools.source.trust import check_file_name, check_tensor_name, is_printable
 
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
@@ -51,11 +51,19 @@ class Files(Protocol):
 
 
 class Folder:
-    """A local folder. Links are followed: a hub cache snapshot consists of them."""
+    """A local folder. Links are followed: a hub cache snapshot consists of them.
+
+    Raises:
+        BadInput: it cannot be listed.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.names = tuple(sorted(entry.name for entry in os.scandir(root)))
+        try:
+            names = sorted(entry.name for entry in os.scandir(root))
+        except OSError as error:
+            raise BadInput(f"cannot read the folder {root}: {error.strerror or error}") from error
+        self.names = tuple(filter(is_printable, names))  # the rest could not even be written as JSON
 
     def where(self, name: str) -> str:
         """See `Files`."""

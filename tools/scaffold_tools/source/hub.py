@@ -7,14 +7,16 @@ here is a size limit and a deadline on every body, retries that honour the serve
 from __future__ import annotations
 
 import re
+import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
-from scaffold_tools.errors import BadInput, Refused, ScaffoldError
+from scaffold_tools.errors import BadInput, EnvironmentLacks, Refused, ScaffoldError
 from scaffold_tools.source.retry import RETRY_STATUS, RetryPolicy, retry_after
+from scaffold_tools.source.trust import is_printable
 
 if TYPE_CHECKING:
     import httpx2
@@ -66,6 +68,7 @@ class Hub:
     Args:
         endpoint: checked address without trailing slash.
         token: the user's; None = the one that huggingface_hub finds (HF_TOKEN, or stored by `hf auth login`).
+        on_progress: told in one line that a request is repeated, and when.
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class Hub:
         token: str | None = None,
         retry: RetryPolicy | None = None,
         limits: Limits | None = None,
+        on_progress: Callable[[str], None] | None = None,
     ) -> None:
         from huggingface_hub import constants
 
@@ -83,6 +87,7 @@ class Hub:
         self.endpoint = endpoint
         self.retry = retry or RetryPolicy()
         self.limits = limits or Limits()
+        self.on_progress = on_progress or (lambda line: None)
         self.secure = urlsplit(endpoint).scheme == "https"
         self._token = _choose_token(token) if self.secure else None
 
@@ -100,7 +105,7 @@ class Hub:
         commit = str(info.sha or "").lower()
         if not _COMMIT.fullmatch(commit):
             raise BadInput(f"{self.endpoint} gave no commit for {what}", hint="is HF_ENDPOINT a hub?")
-        names = tuple(sorted(str(sibling.rfilename) for sibling in info.siblings or ()))[:MAX_FILES]
+        names = tuple(sorted(filter(is_printable, (str(file.rfilename) for file in info.siblings or ()))))[:MAX_FILES]
         notes = () if self.secure or _is_loopback(self.endpoint) else (_WITHHELD,)
         return HubFiles(self, name, commit, names, notes)
 
@@ -130,21 +135,30 @@ class Hub:
 
     def _read_body(self, response: httpx2.Response, start: int, stop: int) -> tuple[bytes, int | None]:
         ranged = response.status_code == 206
-        size = _total_size(response, ranged=ranged)
+        # Asked not to, some mirrors compress all the same: then lengths count other bytes, and a part is no use.
+        encoded = response.headers.get("Content-Encoding", "identity").lower() != "identity"
+        if encoded and ranged:
+            raise EnvironmentLacks(f"{self.endpoint} compresses parts of files", hint="use another HF_ENDPOINT")
+        size = None if encoded else _total_size(response, ranged=ranged)
         skip = 0 if ranged else start  # a server that ignores ranges sends the file from its beginning
         wanted = stop - start + skip
-        deadline = time.monotonic() + self.limits.body
-        data = bytearray()
-        for chunk in response.iter_raw():
-            data += chunk
-            if len(data) >= wanted:
-                break  # never the rest of a weights file, even where the range was ignored
-            if time.monotonic() > deadline:
-                raise _TooSlow(f"sent {len(data):,} bytes in {self.limits.body:.0f} s")
+        data = self._collect(response.iter_bytes() if encoded else response.iter_raw(), wanted)
         expected = wanted if size is None else min(wanted, size - (start if ranged else 0))
         if size is not None and len(data) < expected:
             raise _CutOff(f"sent {len(data):,} of {expected:,} bytes")
         return bytes(data[skip:wanted]), size
+
+    def _collect(self, chunks: Iterator[bytes], wanted: int) -> bytearray:
+        """At most a chunk more than `wanted` bytes: never the rest of a weights file."""
+        deadline = time.monotonic() + self.limits.body
+        data = bytearray()
+        for chunk in chunks:
+            data += chunk
+            if len(data) >= wanted:
+                break
+            if time.monotonic() > deadline:
+                raise _TooSlow(f"sent {len(data):,} bytes in {self.limits.body:.0f} s")
+        return data
 
     def _check_final(self, response: httpx2.Response) -> None:
         """A redirect from https to http would let anyone on the way replace the file."""
@@ -164,6 +178,7 @@ class Hub:
                 wait = self.retry.wait(attempt, _asked_wait(error)) if _may_pass(error) else None
                 if wait is None:
                     raise self._explain(error, what, name) from error
+                self.on_progress(f"{self.endpoint} did not send {what}; asking again in {wait:.0f} s")
                 self.retry.sleep(wait)
 
     def _explain(self, error: Exception, what: str, name: str) -> ScaffoldError:
@@ -207,8 +222,16 @@ def _may_pass(error: Exception) -> bool:
     response = getattr(error, "response", None)
     if response is not None:
         return response.status_code in RETRY_STATUS
+    if _has_cause(error, socket.gaierror):  # the name is wrong or there is no network: neither passes in seconds
+        return False
     passing = (httpx2.TimeoutException, httpx2.NetworkError, httpx2.RemoteProtocolError, _CutOff)
     return isinstance(error, passing)
+
+
+def _has_cause(error: BaseException | None, kind: type[BaseException]) -> bool:
+    while error is not None and not isinstance(error, kind):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _asked_wait(error: Exception) -> float | None:

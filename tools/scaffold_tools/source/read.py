@@ -39,6 +39,7 @@ def read_inventory(
     token: str | None = None,
     derive_table: DeriveTable | None = None,
     trust_remote_code: bool = False,
+    on_progress: Callable[[str], None] | None = None,
 ) -> Inventory:
     """Read config.json and the tensor table of a model; no weights, and no code of the model unless trusted.
 
@@ -49,12 +50,13 @@ def read_inventory(
         token: for private and gated repositories; default is the user's own (HF_TOKEN, `hf auth login`).
         derive_table: e.g. `lambda request: session.call("tensor_table", request)`.
         trust_remote_code: lets that job run the model's own Python files from a local folder.
+        on_progress: told in one line what takes long: a hub that has to be asked again, deriving a table.
 
     Raises:
         BadInput: the link, the repository, config.json or a header is unusable. EnvironmentLacks: the hub cannot be
             reached. Refused: the hub redirects to an unencrypted address.
     """
-    opened = _open(parse_link(link), token)
+    opened = _open(parse_link(link), token, on_progress)
     check_config_names(opened.config)
     notes = list(opened.notes)
     table = None
@@ -67,6 +69,8 @@ def read_inventory(
     if table is None:
         reason = _why_no_headers(opened.files)
         if derive_table is not None:
+            if on_progress is not None:
+                on_progress("deriving the tensor table from the class that transformers has")
             table = _derive(opened, derive_table, trust_remote_code, notes)
             notes.append(f"{reason}: the tensor table was derived from the class that transformers has, not read")
         else:
@@ -85,9 +89,9 @@ def read_inventory(
     )
 
 
-def _open(link: Link, token: str | None) -> _Opened:
+def _open(link: Link, token: str | None, on_progress: Callable[[str], None] | None) -> _Opened:
     if link.kind == "hub":
-        return _open_hub(link, token)
+        return _open_hub(link, token, on_progress)
     assert link.path is not None
     if link.kind == "folder":
         return _open_files(link, Folder(link.path), None, ())
@@ -98,11 +102,11 @@ def _open(link: Link, token: str | None) -> _Opened:
     return _Opened(source, config, None, notes)
 
 
-def _open_hub(link: Link, token: str | None) -> _Opened:
+def _open_hub(link: Link, token: str | None, on_progress: Callable[[str], None] | None) -> _Opened:
     from scaffold_tools.source.hub import Hub
 
     assert link.endpoint is not None
-    files = Hub(link.endpoint, token=token).pin(link.name, link.revision)
+    files = Hub(link.endpoint, token=token, on_progress=on_progress).pin(link.name, link.revision)
     return _open_files(link, files, files.revision, files.notes)
 
 

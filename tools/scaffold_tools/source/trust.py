@@ -37,11 +37,13 @@ def check_config_names(config: dict[str, Any]) -> None:
     """Refuse a `model_type` or `architectures` that cannot name a model: later stages build names from them.
 
     Raises:
-        BadInput: `model_type` is not a short word of letters, digits, `.`, `_`, `-`; an architecture is no identifier.
+        BadInput: `model_type` (its own or that of a part, as `text_config` is) is not a short word of letters, digits,
+            `.`, `_`, `-`; an architecture is no identifier.
     """
-    model_type = config.get("model_type")
-    if model_type is not None and not (isinstance(model_type, str) and _MODEL_TYPE.fullmatch(model_type)):
-        raise BadInput(f"model_type {_shown(model_type)} is not a model type", hint="correct it in config.json")
+    for part in (config, *(value for value in config.values() if isinstance(value, dict))):
+        model_type = part.get("model_type")
+        if model_type is not None and not (isinstance(model_type, str) and _MODEL_TYPE.fullmatch(model_type)):
+            raise BadInput(f"model_type {_shown(model_type)} is not a model type", hint="correct it in config.json")
     architectures = config.get("architectures")
     if architectures is None:
         return

@@ -14,6 +14,10 @@ import re
 from typing import Any
 
 from toy import load_config, sanitise
+from toy_layers import layer_count
+
+MAX_LAYERS = 10_000
+"""A module costs memory even without weights; published models have below 200 layers."""
 
 _DTYPES = {
     "float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16",
@@ -35,6 +39,9 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
         `notes`. When the config cannot be used: `problem` and `hint` instead.
     """
     trusted = bool(request.get("trust_remote_code"))
+    too_many = _too_many_layers(request["config"])
+    if too_many is not None:
+        return {"problem": too_many, "hint": f"at most {MAX_LAYERS:,} are built"}
     try:
         hf_config = load_config(sanitise(request["config"]), trusted, request.get("model_folder"))
         notes = _drop_quantization(hf_config)
@@ -58,6 +65,14 @@ def on_disk(model: Any) -> dict[str, Any]:
     for name in _tied_copies(model, state):
         del state[name]
     return revert_weight_conversion(model, {name: tensor.detach() for name, tensor in state.items()})
+
+
+def _too_many_layers(config: dict[str, Any]) -> str | None:
+    for part in (config, *(value for value in config.values() if isinstance(value, dict))):
+        layers = layer_count(part)
+        if layers is not None and layers[1] > MAX_LAYERS:
+            return f"config.json has {layers[0]} = {layers[1]:,}"
+    return None
 
 
 class _NoClass(Exception):
