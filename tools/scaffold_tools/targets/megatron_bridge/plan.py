@@ -38,7 +38,7 @@ class Options:
     """What a plan depends on besides blueprint and profile."""
 
     model_id: str | None = None
-    """`org/name` for the commands in documents; anything else becomes a placeholder."""
+    """`org/name` for the commands in documents, the blueprint's name by default; anything else: a placeholder."""
     revision: str | None = None
     """The 40-hex commit that the blueprint was made from."""
     year: int | None = None
@@ -71,14 +71,14 @@ class _Design:
 def make_plan(blueprint: Blueprint, *, root: Path, profile: Profile, options: Options | None = None) -> Plan:
     """Plan the integration of one model.
 
-    Without a checkout (`profile.layout == "package"`) `root` is the folder that gets `scaffold_<model>/`; else it is
-    the root of the checkout.
+    Without a checkout (`profile.layout == "package"`) `root` is the folder of the installable package, which also is
+    what an import needs on its path; else it is the root of the checkout.
 
     Raises:
         BadInput: names that cannot be put into code.
     """
     design = _design(blueprint, profile, options or Options())
-    files = _package_files(design) if profile.layout == "package" else _checkout_files(design)
+    files = _package_files(design) if profile.layout == "package" else _checkout_files(design, root)
     changes = _render(files, root, _style(design))
     if profile.layout == "checkout":
         from scaffold_tools.targets.megatron_bridge.checkout import edits
@@ -95,7 +95,7 @@ def make_plan(blueprint: Blueprint, *, root: Path, profile: Profile, options: Op
         changes=changes,
         gaps=design.gaps,
         notes=notes,
-        next_commands=(f"pip install -e {design.names.package}",) if profile.layout == "package" else (),
+        next_commands=(f"pip install -e {root.name}",) if profile.layout == "package" else (),
     )
 
 
@@ -105,7 +105,8 @@ def _design(blueprint: Blueprint, profile: Profile, options: Options) -> _Design
     settlement = settle(blueprint, profile, blocks.covered_facts)
     settings = (*settlement.settings, *contexts.block_settings(blocks, blueprint, profile))
     mappings = map_roles(blueprint, blocks.megatron_names)
-    model_id = options.model_id if options.model_id and _MODEL_ID.fullmatch(options.model_id) else None
+    wanted = options.model_id or blueprint.model_name
+    model_id = wanted if _MODEL_ID.fullmatch(wanted) else None
     origin = f" from {model_id}" if model_id else ""
     at = f" at revision {options.revision}" if options.revision and model_id else ""
     common = {
@@ -164,6 +165,7 @@ def _test_words(design: _Design, code: contexts.Code) -> dict[str, Any]:
         "package": code.package,
         "package_prefix": f"{code.package}.",
         "architecture": design.blueprint.architecture,
+        "model_type": design.blueprint.model_type,
         "bridge_class": names.bridge_class,
         "bridge_import": f"{code.folder}.{names.bridge_module}",
         "provider_class": provider,
@@ -180,7 +182,7 @@ def _test_words(design: _Design, code: contexts.Code) -> dict[str, Any]:
 
 def _package_files(design: _Design) -> list[_File]:
     names, stem = design.names, design.names.stem
-    top, folder = names.package, f"{names.package}/{names.package}"
+    folder = names.package
     code = contexts.Code(folder=names.package, package=names.package)
     words = {
         **design.common,
@@ -195,25 +197,25 @@ def _package_files(design: _Design) -> list[_File]:
     }
     tests = _test_words(design, code)
     return [
-        _File(f"{top}/pyproject.toml", "package/pyproject.toml.j2", "makes it installable", words),
-        _File(f"{top}/README.md", "package/README.md.j2", "import and export commands", words),
+        _File("pyproject.toml", "package/pyproject.toml.j2", "makes it installable", words),
+        _File("README.md", "package/README.md.j2", "import and export commands", words),
         _File(f"{folder}/__init__.py", "package/init.py.j2", "registers the bridge when imported", words),
         *_module_files(design, folder, code),
-        _File(f"{top}/tests/test_{names.stem}_bridge.py", "test_bridge.py.j2", "unit tests", tests),
+        _File(f"tests/test_{names.stem}_bridge.py", "test_bridge.py.j2", "unit tests", tests),
         _File(
-            f"{top}/tests/test_{names.stem}_conversion.py", "package/test_conversion.py.j2", "toy conversion", tests
+            f"tests/test_{names.stem}_conversion.py", "package/test_conversion.py.j2", "toy conversion", tests
         ),
-        _File(f"{top}/docs/{stem.replace('_', '-')}.md", "docs.md.j2", "documentation page", words),
+        _File(f"docs/{stem.replace('_', '-')}.md", "docs.md.j2", "documentation page", words),
     ]
 
 
-def _checkout_files(design: _Design) -> list[_File]:
+def _checkout_files(design: _Design, root: Path) -> list[_File]:
     from scaffold_tools.targets.megatron_bridge.checkout import new_files
 
     names = design.names
     folder = f"src/megatron/bridge/models/{names.family}"
     code = contexts.Code(folder=f"megatron.bridge.models.{names.family}", package=None)
-    rows = new_files(names, _test_words(design, code), has_provider=design.blocks.provider_class is not None)
+    rows = new_files(names, _test_words(design, code), root=root)
     return [*_module_files(design, folder, code), *(_File(*row) for row in rows)]
 
 

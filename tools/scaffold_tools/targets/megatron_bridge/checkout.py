@@ -1,0 +1,82 @@
+"""What a model touches in a Megatron-Bridge checkout besides its own modules: tests, examples, docs, export lists."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from scaffold_tools.errors import BadInput
+from scaffold_tools.targets.megatron_bridge.blocks import BlockPlan
+from scaffold_tools.targets.megatron_bridge.naming import Names
+from scaffold_tools.workspace.plan import Change
+
+NewFile = tuple[str, str, str, dict[str, Any]]
+"""(path, template, summary, context)."""
+
+
+def new_files(names: Names, words: dict[str, Any], *, root: Path) -> list[NewFile]:
+    """Tests, example and documentation of one model; `__init__.py` files only where the folder has none yet."""
+    stem, family = names.stem, names.family
+    dashed = stem.replace("_", "-")
+    told = {**words, "family": family, "dashed": dashed, "toy_name": f"{stem}_toy", "folder": _package(names)}
+    told |= {"bridge_module": names.bridge_module, "provider_module": f"{stem}_provider"}
+    units = f"tests/unit_tests/models/{family}"
+    functional = f"tests/functional_tests/test_groups/models/{family}"
+    rows: list[NewFile] = [
+        (f"{units}/test_{stem}_bridge.py", "test_bridge.py.j2", "unit tests", told),
+        (f"{functional}/test_{stem}_conversion.py", "checkout/test_conversion.py.j2", "conversion test", told),
+        (f"examples/models/{family}/{stem}/README.md", "checkout/README.md.j2", "example commands", told),
+        (f"docs/models/{family}/{dashed}.md", "docs.md.j2", "documentation page", told),
+    ]
+    inits: list[NewFile] = [
+        (f"{_folder(names)}/__init__.py", "checkout/init.py.j2", "exports of the family", told),
+        (f"{units}/__init__.py", "checkout/empty_init.py.j2", "makes it a package", told),
+        (f"{functional}/__init__.py", "checkout/empty_init.py.j2", "makes it a package", told),
+        (f"docs/models/{family}/index.md", "checkout/docs_index.md.j2", "documentation of the family", told),
+    ]
+    return [*rows, *(row for row in inits if not (root / row[0]).exists())]
+
+
+def edits(names: Names, blocks: BlockPlan, root: Path) -> tuple[Change, ...]:
+    """Export lists: the family's `__init__.py` where it exists already, and `models/__init__.py`.
+
+    Raises:
+        BadInput: the checkout has no `models/__init__.py`.
+    """
+    from scaffold_tools.edit import add_to_family_init, add_to_models_init
+
+    exported = [names.bridge_class, *([blocks.provider_class] if blocks.provider_class else [])]
+    changes = []
+    family = f"{_folder(names)}/__init__.py"
+    if (root / family).is_file():
+        source = (root / family).read_bytes()
+        after = add_to_family_init(source, f"{_package(names)}.{names.bridge_module}", [names.bridge_class])
+        if blocks.provider_class:
+            after = add_to_family_init(after, f"{_package(names)}.{names.stem}_provider", [blocks.provider_class])
+        changes.append(_edit(family, source, after, "exports of the family"))
+    models = "src/megatron/bridge/models/__init__.py"
+    if not (root / models).is_file():
+        raise BadInput(f"{root} has no {models}", hint="give the root of a Megatron-Bridge checkout with --repo")
+    source = (root / models).read_bytes()
+    after = add_to_models_init(source, _package(names), exported, names.prefix)
+    changes.append(_edit(models, source, after, "registration: bridges register when this is imported"))
+    return tuple(changes)
+
+
+def _edit(path: str, before: bytes, after: bytes, summary: str) -> Change:
+    return Change(
+        path=path,
+        kind="edit",
+        content=after.decode("utf-8"),
+        summary=summary,
+        before_sha256=hashlib.sha256(before).hexdigest(),
+    )
+
+
+def _folder(names: Names) -> str:
+    return f"src/megatron/bridge/models/{names.family}"
+
+
+def _package(names: Names) -> str:
+    return f"megatron.bridge.models.{names.family}"
