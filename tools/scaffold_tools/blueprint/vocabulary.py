@@ -104,7 +104,9 @@ FACTS: tuple[FactRow, ...] = (
         "distinct rotary tables and the layers that use each (config_key: dotted path of the rope dict in the HF config"
         " object, e.g. `rope_parameters` or `rope_parameters.sliding_attention`); layers in no set are NoPE",
     ),
-    FactRow("mlp.activation", "'silu' | 'gelu' | 'gelu_tanh' | 'relu' | 'relu2' | 'quick_gelu' | ...", "measured curve"),
+    FactRow(
+        "mlp.activation", "'silu' | 'gelu' | 'gelu_tanh' | 'relu' | 'relu2' | 'quick_gelu' | ...", "measured curve"
+    ),
     FactRow("mlp.gated", "bool", "act(gate) * up"),
     FactRow("bias.qkv", "bool", "q, k and v projections have biases"),
     FactRow("bias.o", "bool", "the attention output projection has a bias"),

@@ -55,7 +55,10 @@ def _variant(toy: Any, config: dict[str, Any], variant: str, options: dict[str, 
     observations["toy"] = {key: value for key, value in small.items() if key != "architectures"}
     keys = set(hf_config.to_dict()) | set(small)
     observations["reads"] = {key: _short(where) for key, where in reads.items() if key in keys}
-    observations["class"] = {"name": type(model).__name__, "in_transformers": hasattr(_transformers(), type(model).__name__)}
+    observations["class"] = {
+        "name": type(model).__name__,
+        "in_transformers": hasattr(_transformers(), type(model).__name__),
+    }
     observations["names"] = _disk_names(model)
     if variant == "a":
         observations["effects"], observations["flips"] = _vary(toy, small, reads, model, graph, ids, options)
@@ -91,7 +94,13 @@ def _digest(tensor: torch.Tensor) -> str:
 
 
 def _vary(
-    toy: Any, small: dict[str, Any], reads: dict[str, str], model: Any, graph: Any, ids: torch.Tensor, options: dict[str, Any]
+    toy: Any,
+    small: dict[str, Any],
+    reads: dict[str, str],
+    model: Any,
+    graph: Any,
+    ids: torch.Tensor,
+    options: dict[str, Any],
 ) -> tuple[dict[str, str], dict[str, Any]]:
     """Change each key that the code reads, one at a time: what happens to tensors and logits; for flags, to the facts.
 

@@ -137,9 +137,7 @@ def _clipped_like(part: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
     return part.clamp(float(seen.min()), float(seen.max()))
 
 
-def _packings(
-    whole: torch.Tensor, count: int, groups: int, dim: int
-) -> list[tuple[str, dict[str, torch.Tensor]]]:
+def _packings(whole: torch.Tensor, count: int, groups: int, dim: int) -> list[tuple[str, dict[str, torch.Tensor]]]:
     """Candidate layouts of a fused projection [S, (heads + 2 groups) * dim]."""
     length, share = whole.shape[0], count // groups
     found = []

@@ -112,7 +112,9 @@ def _attention(graph: Graph, index: int, site: Site, by_output: dict[int, Linear
         linears, _ = sources(graph, value, by_output)
         if len(linears) != 1:
             where = site.product.where
-            raise Unmeasured(f"{name} of attention {index} come from {len(linears)} linears, not one ({_short(where)})")
+            raise Unmeasured(
+                f"{name} of attention {index} come from {len(linears)} linears, not one ({_short(where)})"
+            )
         found.append(linears[0])
     output = _first_linear_after(graph, site.context, by_output)
     return Layer(index, "", site, *found, output)
@@ -184,20 +186,26 @@ def _walk(skeleton: Skeleton) -> None:
             other, after, layer.attention_factor = _outer_add(skeleton, after, layer.attention_factor, layer)
         layer.entry = graph.resolve(other)
         if stream is not None and layer.entry != stream:
-            skeleton.complain(f"{layer.prefix}residual", "the residual is not what the layer before put out", graph.where(other))
+            skeleton.complain(
+                f"{layer.prefix}residual", "the residual is not what the layer before put out", graph.where(other)
+            )
         stream = graph.resolve(after)
         if layer.down is not None:
             end, other, layer.mlp_factor = _to_residual(skeleton, layer, layer.down, "norm.post_mlp")
             base = graph.resolve(other)
             if not layer.parallel and base != stream:
-                skeleton.complain(f"{layer.prefix}residual", "the MLP's residual is not the attention's sum", graph.where(end))
+                skeleton.complain(
+                    f"{layer.prefix}residual", "the MLP's residual is not the attention's sum", graph.where(end)
+                )
             stream = max(graph.resolve(end), stream)
         _input_norms(skeleton, layer)
         _inner_norms(skeleton, layer)
     skeleton.entry = skeleton.layers[0].entry
     skeleton.final_norm = _norm_of(skeleton, skeleton.head.x)
     if skeleton.final_norm is not None and skeleton.final_norm.x != stream:
-        skeleton.complain("norm.final", "the final norm does not act on the last layer's output", skeleton.final_norm.where)
+        skeleton.complain(
+            "norm.final", "the final norm does not act on the last layer's output", skeleton.final_norm.where
+        )
     skeleton.embed_norm = next((norm for norm in skeleton.norms if graph.resolve(norm.y) == skeleton.entry), None)
 
 

@@ -123,9 +123,7 @@ def _embedding_factor(book: Notebook, skeleton: Skeleton) -> None:
 def _logits(book: Notebook, skeleton: Skeleton) -> None:
     graph = skeleton.graph
     raw = graph.rows(skeleton.head.y)
-    tanh = next(
-        (node for node in unused_operators(graph, skeleton.head.y, graph.output) if node.op == "tanh"), None
-    )
+    tanh = next((node for node in unused_operators(graph, skeleton.head.y, graph.output) if node.op == "tanh"), None)
     norm = skeleton.final_norm
     before = 1.0
     if norm is not None and graph.resolve(norm.y) != skeleton.head.x:
@@ -143,9 +141,29 @@ def _layers(book: Notebook, skeleton: Skeleton) -> None:
         for name, (value, place) in _one_layer(book, graph, layer).items():
             columns.setdefault(name, []).append(value)
             where.setdefault(name, place)
+    columns["rope"] = _same_tables(columns.get("rope", []))
     for name, values in columns.items():
-        if len(values) == len(skeleton.layers):
+        if values and len(values) == len(skeleton.layers):
             book.layered(name, values, where[name])
+
+
+def _same_tables(rotations: list[Any]) -> list[Any]:
+    """Rotations that agree within measuring noise become equal."""
+    kept: list[Any] = []
+    for found in rotations:
+        same = next((one for one in kept if _same_rotation(one, found)), found)
+        kept.append(same)
+    return kept
+
+
+def _same_rotation(one: Any, other: Any) -> bool:
+    if one is None or other is None:
+        return one is other
+    if (one["pairing"], one["dim"]) != (other["pairing"], other["dim"]):
+        return False
+    pairs = zip(one["inv_freq"], other["inv_freq"], strict=True)
+    close = all(abs(a - b) <= 1e-7 + 1e-4 * abs(a) for a, b in pairs)
+    return close and abs(one["attention_factor"] - other["attention_factor"]) <= 1e-5 * one["attention_factor"]
 
 
 def _one_layer(book: Notebook, graph: Graph, layer: Layer) -> dict[str, tuple[Any, str | None]]:
@@ -170,7 +188,9 @@ def _one_layer(book: Notebook, graph: Graph, layer: Layer) -> dict[str, tuple[An
         book.fail("residual.multiplier", seen_factors, layer.o.where)
     if heads is not None:
         found |= _attention_facts(book, graph, layer, heads)
-    fit = book.attempt("mlp.activation", lambda: fit_mlp(graph, layer), layer.inputs[0].where if layer.inputs else None)
+    fit = book.attempt(
+        "mlp.activation", lambda: fit_mlp(graph, layer), layer.inputs[0].where if layer.inputs else None
+    )
     if fit is not None:
         found["mlp.activation"] = (fit.activation, fit.where)
         found["mlp.gated"] = (fit.gated, fit.where)

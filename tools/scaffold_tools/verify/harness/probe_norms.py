@@ -50,7 +50,9 @@ def fit_norm(graph: Graph, norm: Norm, tensors: dict[str, torch.Tensor]) -> Norm
         raise Unmeasured("a norm that is neither RMSNorm nor LayerNorm")
     _, kind, zero, offsets = best
     eps, kind = _epsilon(norm, offsets, x, kind)
-    return NormFit(kind, zero, eps, x.shape[-1], tuple(weight.shape) if norm.weight else (), norm.bias is not None, norm.where)
+    return NormFit(
+        kind, zero, eps, x.shape[-1], tuple(weight.shape) if norm.weight else (), norm.bias is not None, norm.where
+    )
 
 
 def _epsilon(norm: Norm, offsets: torch.Tensor, x: torch.Tensor, kind: str) -> tuple[float, str]:

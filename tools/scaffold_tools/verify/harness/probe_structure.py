@@ -161,7 +161,9 @@ def _written_out(graph: Graph, root: Node) -> Norm | None:
         return None
     for _ in range(6):
         users = [node for node in graph.users(reduced) if node.op not in ("item",)]
-        full = [node for node in users if node.op in ("mul", "div") and _data_operand(graph, node, reduced) is not None]
+        full = [
+            node for node in users if node.op in ("mul", "div") and _data_operand(graph, node, reduced) is not None
+        ]
         if full:
             return _from_product(graph, root, full[0], reduced)
         if len(users) != 1 or not users[0].outputs:
@@ -197,7 +199,9 @@ def _eps_argument(graph: Graph, root: Node) -> float | None:
         return None
     numbers = [arg for arg in node.args if isinstance(arg, float)]
     numbers += [
-        float(graph.tensors[value]) for value in node.inputs if graph.tensors[value].numel() == 1 and not graph.depends[value]
+        float(graph.tensors[value])
+        for value in node.inputs
+        if graph.tensors[value].numel() == 1 and not graph.depends[value]
     ]
     return numbers[0] if len(numbers) == 1 else None
 

@@ -97,7 +97,9 @@ class Bend:
     where: str | None
 
 
-def bend(graph: Graph, raw: torch.Tensor, last: torch.Tensor, tanh: Node | None, pick: torch.Tensor | None = None) -> Bend:
+def bend(
+    graph: Graph, raw: torch.Tensor, last: torch.Tensor, tanh: Node | None, pick: torch.Tensor | None = None
+) -> Bend:
     """Measure factor and softcap between `raw` and `last` (same shape), on the entries of the mask `pick`.
 
     Raises:

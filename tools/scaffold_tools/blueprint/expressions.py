@@ -1,0 +1,197 @@
+"""From measured numbers to expressions over the config: which key, or product of keys, gives the value in both toys.
+
+Every size and scalar of a toy is a canary (nobody's default, different in the two variants), so a number that matches
+a key in both variants follows from that key.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from scaffold_tools.blueprint.facts import Const, Expression, PerLayer, Product, Term
+
+POWERS = (1.0, -1.0, 0.5, -0.5)
+CONSTANTS = (1.0, 2.0, 3.0, 4.0, 8.0, 0.5, 0.25, 1 / 3, 2 / 3)
+"""Factors that code writes out (`4 * hidden_size`); anything else is no formula but a coincidence."""
+TOLERANCE = 3e-6
+
+Attributes = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Toys:
+    """Config attributes of the two toys, and the keys that may appear in an expression, best first."""
+
+    a: Attributes
+    b: Attributes
+    keys: tuple[str, ...]
+
+
+def is_number(value: Any) -> bool:
+    """An int or float that is no boolean."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def raised(expression: Expression, power: float) -> Expression | None:
+    """An expression to a power; None for one value a layer."""
+    if isinstance(expression, Const):
+        return Const(expression.value**power)
+    if isinstance(expression, Product):
+        terms = tuple(Term(term.key, term.power * power) for term in expression.terms)
+        return Product(terms, expression.constant**power)
+    return None
+
+
+def same(one: Any, other: Any) -> bool:
+    """Equal, numbers within measuring noise."""
+    if is_number(one) and is_number(other):
+        return math.isclose(one, other, rel_tol=TOLERANCE, abs_tol=1e-12)
+    return type(one) is type(other) and bool(one == other)
+
+
+def plain_key(a: Any, b: Any, toys: Toys, hints: Iterable[str] = ()) -> Product | None:
+    """The key whose value is the fact's in both toys; hinted keys first, and only they may have equal values in both."""
+    hinted = [key for key in hints if key in toys.a and key in toys.b]
+    for key in (*hinted, *toys.keys):
+        one, other = toys.a.get(key), toys.b.get(key)
+        telling = key in hinted or not same(one, other)
+        if telling and one is not None and same(a, one) and same(b, other):
+            return Product((Term(key),))
+    return None
+
+
+def fit_number(
+    a: float, b: float, toys: Toys, hints: Iterable[str] = (), ratio: tuple[str, str] | None = None
+) -> Expression | None:
+    """Simplest expression that gives `a` in the first toy and `b` in the second; None where there is none.
+
+    Args:
+        ratio: two keys whose quotient is tried before a constant (`hidden_size / num_attention_heads`, which may
+            well be the same number in both toys).
+    """
+    if found := plain_key(a, b, toys, hints):
+        return found
+    if ratio is not None:
+        quotient = Product((Term(ratio[0]), Term(ratio[1], -1.0)))
+        if all(is_number(toy.get(key)) for toy in (toys.a, toys.b) for key in ratio) and (
+            same(a, evaluate(quotient, toys.a)) and same(b, evaluate(quotient, toys.b))
+        ):
+            return quotient
+    if same(a, b):
+        return Const(a)
+    if a <= 0 or b <= 0:
+        return None
+    return _product(a, b, toys)
+
+
+def _product(a: float, b: float, toys: Toys) -> Product | None:
+    logs = [
+        (key, math.log(toys.a[key]), math.log(toys.b[key]))
+        for key in toys.keys
+        if is_number(toys.a.get(key)) and is_number(toys.b.get(key)) and toys.a[key] > 0 and toys.b[key] > 0
+    ]
+    terms = [(key, power, power * one, power * other) for key, one, other in logs for power in POWERS]
+    for count in (1, 2):
+        for chosen in itertools.combinations(terms, count):
+            if len({term[0] for term in chosen}) < count:
+                continue
+            left_a = math.log(a) - sum(term[2] for term in chosen)
+            left_b = math.log(b) - sum(term[3] for term in chosen)
+            if abs(left_a - left_b) > TOLERANCE or not all(_varies(term) for term in chosen):
+                continue
+            constant = next((one for one in CONSTANTS if abs(left_a - math.log(one)) < TOLERANCE), None)
+            if constant is not None:
+                return Product(tuple(Term(key, power) for key, power, _, _ in chosen), constant)
+    return None
+
+
+def _varies(term: tuple[str, float, float, float]) -> bool:
+    return abs(term[2] - term[3]) > TOLERANCE
+
+
+def fit_layers(a: list[Any], b: list[Any], toys: Toys, hints: Iterable[str] = ()) -> Expression | None:
+    """A value a layer, by a key that has one label a layer (`layer_types`)."""
+    for key in ("layer_types", *toys.keys):
+        labels_a, labels_b = toys.a.get(key), toys.b.get(key)
+        if not (_labels(labels_a, len(a)) and _labels(labels_b, len(b))):
+            continue
+        cases_a, cases_b = _cases(labels_a, a), _cases(labels_b, b)
+        if cases_a is None or cases_b is None:
+            continue
+        cases = []
+        for label in cases_a:
+            if label not in cases_b:
+                break
+            one, other = cases_a[label], cases_b[label]
+            value = fit_number(one, other, toys, hints) if is_number(one) and is_number(other) else None
+            if value is None and same(one, other):
+                value = Const(one)
+            if not isinstance(value, (Const, Product)):
+                break
+            cases.append((label, value))
+        else:
+            return PerLayer(key, tuple(cases))
+    return None
+
+
+def _labels(value: Any, count: int) -> bool:
+    return isinstance(value, list) and len(value) >= count and all(isinstance(one, (str, int, bool)) for one in value)
+
+
+def _cases(labels: list[Any], values: list[Any]) -> dict[str, Any] | None:
+    cases: dict[str, Any] = {}
+    for label, value in zip(labels, values, strict=False):
+        if str(label) in cases and not same(cases[str(label)], value):
+            return None
+        cases[str(label)] = value
+    return cases
+
+
+def evaluate(expression: Expression, attributes: Attributes, layers: int | None = None) -> Any:
+    """The value of an expression for one config.
+
+    Raises:
+        KeyError: a key that the expression names is not there, or has no value.
+    """
+    if isinstance(expression, Const):
+        return expression.value
+    if isinstance(expression, PerLayer):
+        labels = attributes[expression.key]
+        cases = dict(expression.cases)
+        chosen = labels if layers is None else labels[:layers]
+        return [evaluate(cases[str(label)], attributes) for label in chosen]
+    if len(expression.terms) == 1 and expression.terms[0].power == 1 and expression.constant == 1:
+        return attributes[expression.terms[0].key]
+    value = expression.constant
+    for term in expression.terms:
+        if not is_number(attributes.get(term.key)):
+            raise KeyError(term.key)
+        value *= attributes[term.key] ** term.power
+    return value
+
+
+def keys_of(expression: Expression | None) -> tuple[str, ...]:
+    """The config keys that an expression reads."""
+    if isinstance(expression, Product):
+        return tuple(term.key for term in expression.terms)
+    if isinstance(expression, PerLayer):
+        inner = [key for _, case in expression.cases for key in keys_of(case)]
+        return tuple(dict.fromkeys([expression.key, *inner]))
+    return ()
+
+
+def shown(expression: Expression | None) -> str:
+    """An expression as people write it."""
+    if expression is None:
+        return "?"
+    if isinstance(expression, Const):
+        return repr(expression.value)
+    if isinstance(expression, PerLayer):
+        return f"by {expression.key}: " + ", ".join(f"{label} {shown(case)}" for label, case in expression.cases)
+    parts = [] if expression.constant == 1 else [f"{expression.constant:g}"]
+    parts += [term.key if term.power == 1 else f"{term.key}**{term.power:g}" for term in expression.terms]
+    return " * ".join(parts)

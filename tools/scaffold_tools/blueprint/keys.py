@@ -1,0 +1,117 @@
+"""Every config key accounted for: read by the code or not, consumed by which fact, or waived and why."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from scaffold_tools.blueprint.expressions import keys_of
+from scaffold_tools.blueprint.facts import Fact, Gap, KeyUse
+from scaffold_tools.blueprint.rules import RULES
+
+
+class WaiverRow(NamedTuple):
+    """Keys (whole-key pattern) that cannot change logits of one forward pass."""
+
+    pattern: str
+    reason: str
+
+
+WAIVERS: tuple[WaiverRow, ...] = (
+    WaiverRow(r".*(dropout|pdrop|_drop|droprate).*", "training: dropout"),
+    WaiverRow(r"initializer_range|init_std|.*_init_std|initializer_.*|scale_attn_weights_init", "training: initialisation"),
+    WaiverRow(r".*(aux_loss|z_loss|loss_coef|loss_weight).*", "training: loss"),
+    WaiverRow(r"use_cache|cache_.*|gradient_checkpointing.*|pretraining_tp|chunk_size_feed_forward", "execution"),
+    WaiverRow(r"output_.*|return_dict|use_return_dict|torchscript|is_decoder|is_encoder_decoder|add_cross_attention"
+              r"|cross_attention_hidden_size", "what the forward pass returns"),
+    WaiverRow(r".*_token_id|.*_token_ids|.*_token_index|bos_token|eos_token|pad_token|tokenizer_class|suppress_tokens", "tokens"),
+    WaiverRow(r"torch_dtype|dtype|transformers_version|model_type|architectures|auto_map|name_or_path|_.*", "bookkeeping"),
+    WaiverRow(r"id2label|label2id|num_labels|problem_type|finetuning_task|task_specific_params|prefix", "other heads"),
+    WaiverRow(r"ignore_keys_at_rope_validation|default_theta|attribute_map|keys_to_ignore.*|base_model_.*_plan", "class data"),
+    WaiverRow(r"quantization_config|compression_config", "storage format"),
+    WaiverRow(r"attn_implementation|attention_implementation|use_flash_attn.*|use_sdpa.*", "kernel choice"),
+)  # fmt: skip
+
+
+def account(
+    config: Mapping[str, Any], variant: Mapping[str, Any] | None, facts: tuple[Fact, ...], aliases: Mapping[str, str]
+) -> tuple[tuple[KeyUse, ...], tuple[Gap, ...]]:
+    """One `KeyUse` for each key of config.json and each further key that the code reads; gaps for the unaccounted.
+
+    Args:
+        config: the raw config.
+        variant: observations of the first toy; None when no probe ran.
+        facts: what the blueprint knows; their expressions name the keys they consume.
+        aliases: keys that a fact consumes without an expression (activation names, rope dicts).
+    """
+    reads: Mapping[str, str] = variant["reads"] if variant else {}
+    used = _consumers(facts) | dict(aliases)
+    attributes = variant["attributes"] if variant else {}
+    rows: list[KeyUse] = []
+    gaps: list[Gap] = []
+    for key in dict.fromkeys([*config, *reads]):
+        value = config[key] if key in config else attributes.get(key)
+        read = None if variant is None else key in reads
+        consumer = used.get(key) or _waiver(key, value, variant)
+        rows.append(KeyUse(key, value, read, consumer))
+        if read and consumer is None:
+            gaps.append(_gap(key, value, reads[key], variant))
+    return tuple(rows), tuple(gaps)
+
+
+def _consumers(facts: tuple[Fact, ...]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    hints = {rule.name: rule.hints for rule in RULES}
+    for fact in facts:
+        for key in keys_of(fact.expression):
+            found.setdefault(key, fact.name)
+            found.setdefault(key.split(".")[0], fact.name)
+    for fact in facts:  # a flag or size that is what its usual key says needs no expression to be accounted for
+        for key in hints.get(fact.name, ()):
+            if fact.expression is not None and getattr(fact.expression, "op", "") != "const":
+                continue
+            if any(item.source == "key" and item.detail.split(" ")[0] == key for item in fact.evidence):
+                found.setdefault(key, fact.name)
+    return found
+
+
+def _waiver(key: str, value: Any, variant: Mapping[str, Any] | None) -> str | None:
+    for row in WAIVERS:
+        if re.fullmatch(row.pattern, key):
+            return f"waived: {row.reason}"
+    if variant is None:
+        return None
+    if value is None or value == [] or value == {}:
+        return "waived: not set in this model"
+    effect = variant.get("effects", {}).get(key)
+    if effect == "none":
+        return "waived: measured, changing it leaves tensors and logits as they are"
+    changed = _changed_facts(key, variant)
+    return f"{changed[0]}" if changed else None
+
+
+def _changed_facts(key: str, variant: Mapping[str, Any]) -> list[str]:
+    """Facts whose measured value changes when the flag is flipped."""
+    flip = variant.get("flips", {}).get(key)
+    if not flip:
+        return []
+    base = variant["facts"]
+    changed = [name for name in base if flip["facts"].get(name) != base[name]]
+    known = {entry["subject"] for entry in variant["failures"]}
+    names = {rule.name for rule in RULES} | {"rope"}
+    failed = [
+        entry["subject"] for entry in flip["failures"] if entry["subject"] not in known and entry["subject"] in names
+    ]
+    return list(dict.fromkeys(changed + failed))
+
+
+def _gap(key: str, value: Any, where: str, variant: Mapping[str, Any] | None) -> Gap:
+    effect = (variant or {}).get("effects", {}).get(key, "not tried")
+    return Gap(
+        key,
+        f"the code reads this key (value {str(value)[:60]!r}, effect of changing it: {effect}) and no fact accounts for it",
+        hf_source=where,
+        write_what="what the key does, as a fact of the blueprint",
+        check="logits.max_abs on a toy whose value of the key is unusual",
+    )

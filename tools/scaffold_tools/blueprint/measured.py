@@ -1,0 +1,212 @@
+"""Measured values of two toys to facts: value for the real model, expression over the config, evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from scaffold_tools.blueprint.expressions import (
+    Toys,
+    evaluate,
+    fit_layers,
+    fit_number,
+    is_number,
+    plain_key,
+    raised,
+    same,
+    shown,
+)
+from scaffold_tools.blueprint.facts import Const, Evidence, Expression, Fact, Gap, Product, Term
+from scaffold_tools.blueprint.rules import CURVES, RULES, FactRule
+
+NOISE = ("rope_", "vision_config", "audio_config")
+
+
+@dataclass
+class Draft:
+    """Facts being derived, with what is still open."""
+
+    facts: list[Fact] = field(default_factory=list)
+    gaps: list[Gap] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    aliases: dict[str, str] = field(default_factory=dict)
+    """Config keys that a fact accounts for without an expression over them."""
+
+    def value(self, name: str) -> Any:
+        """The value of a fact drafted so far."""
+        return next((fact.value for fact in self.facts if fact.name == name), None)
+
+
+def toys_of(answer: Mapping[str, Any]) -> Toys:
+    """Attributes of both toys; keys that the code reads come first, those of other subjects not at all."""
+    a, b = answer["variants"]["a"], answer["variants"]["b"]
+    reads = [key for key in a["reads"] if key in a["attributes"]]
+    rest = [key for key in a["attributes"] if key not in a["reads"] and "." not in key]
+    nested = [key for key in a["attributes"] if "." in key and not key.startswith(NOISE)]
+    keys = [
+        key for key in (*reads, *rest, *nested) if not key.endswith(("_token_id", "_token_ids")) and key != "id2label"
+    ]
+    return Toys(a["attributes"], b["attributes"], tuple(dict.fromkeys(keys)))
+
+
+def derive_facts(answer: Mapping[str, Any], draft: Draft) -> None:
+    """One fact for each rule whose measurement came out in both toys; a gap for those that did not."""
+    toys, real = toys_of(answer), answer["real"]
+    a, b = answer["variants"]["a"], answer["variants"]["b"]
+    failed = {entry["subject"] for entry in (*a["failures"], *b["failures"])}
+    for rule in RULES:
+        if rule.name not in a["facts"] or rule.name not in b["facts"]:
+            if rule.name not in failed and not rule.name.startswith("qk_norm.") and "structure" not in failed:
+                draft.gaps.append(Gap(rule.name, "not measured", check="scaffold inspect"))
+            continue
+        fact = _fact(rule, a, b, toys, real, draft)
+        if fact is not None:
+            draft.facts.append(fact)
+
+
+def _fact(
+    rule: FactRule, a: Mapping[str, Any], b: Mapping[str, Any], toys: Toys, real: Mapping[str, Any], draft: Draft
+) -> Fact | None:
+    one, other = a["facts"][rule.name], b["facts"][rule.name]
+    expression = _expression(rule, one, other, toys, a, draft)
+    if expression is None:
+        where = a.get("where", {}).get(rule.name)
+        draft.gaps.append(_unexplained(rule.name, one, other, where))
+        return None
+    try:
+        value = evaluate(expression, real, draft.value("num_layers"))
+    except (KeyError, TypeError) as error:
+        draft.gaps.append(
+            Gap(rule.name, f"follows {shown(expression)} in the toys, but the real config has no such value ({error})")
+        )
+        return None
+    if rule.kind == "int" and is_number(value):
+        value = round(value)
+    if rule.kind == "layers":
+        value = _per_layer_value(value, draft.value("num_layers"))
+    evidence = [_measured(rule.name, one, other, a), *_key_evidence(rule, expression, toys, real, one, draft)]
+    return Fact(rule.name, value, "measured", tuple(evidence), expression)
+
+
+def _expression(
+    rule: FactRule, one: Any, other: Any, toys: Toys, a: Mapping[str, Any], draft: Draft
+) -> Expression | None:
+    if _layered(one) or _layered(other):
+        layers_a, layers_b = _as_layers(one, toys.a, a), _as_layers(other, toys.b, None)
+        return fit_layers(layers_a, layers_b, toys, rule.hints) if layers_a and layers_b else None
+    if isinstance(one, bool) and isinstance(other, bool):
+        return _flag(rule, one, other, toys, a)
+    if is_number(one) and is_number(other):
+        found = fit_number(one, other, toys, rule.hints, _quotient(rule, draft))
+        if rule.name == "attention.scale" and isinstance(found, Const | None):
+            return _from_head_dim(one, other, a, toys, draft) or found
+        return found
+    return Const(one) if same(one, other) else None
+
+
+def _quotient(rule: FactRule, draft: Draft) -> tuple[str, str] | None:
+    """The keys of width and heads, for the fact that is their quotient where no key names it."""
+    if rule.name != "head_dim":
+        return None
+    found = [
+        fact.expression for name in ("hidden_size", "num_attention_heads") for fact in draft.facts if fact.name == name
+    ]
+    keys = [one.terms[0].key for one in found if isinstance(one, Product) and len(one.terms) == 1]
+    return (keys[0], keys[1]) if len(keys) == 2 else None
+
+
+def _from_head_dim(one: float, other: float, a: Mapping[str, Any], toys: Toys, draft: Draft) -> Expression | None:
+    """1/sqrt(head_dim), where it cannot be told from a constant because both toys have the same head_dim."""
+    fact = next((fact for fact in draft.facts if fact.name == "head_dim"), None)
+    if fact is None or fact.expression is None or isinstance(fact.expression, Const):
+        return None
+    found = raised(fact.expression, -0.5)
+    if found is None or not same(one, evaluate(found, toys.a)) or not same(other, evaluate(found, toys.b)):
+        return None
+    return found
+
+
+def _layered(value: Any) -> bool:
+    return isinstance(value, dict) and "per_layer" in value
+
+
+def _as_layers(value: Any, attributes: Mapping[str, Any], _: Any) -> list[Any]:
+    if _layered(value):
+        return list(value["per_layer"])
+    count = attributes.get("num_hidden_layers")
+    return [value] * count if isinstance(count, int) else []
+
+
+def _flag(rule: FactRule, one: bool, other: bool, toys: Toys, a: Mapping[str, Any]) -> Expression | None:
+    """A flag of the config, if flipping it flips the fact and it says what the fact says."""
+    if one != other:
+        return None
+    for key, flip in a.get("flips", {}).items():
+        flipped = flip["facts"].get(rule.name)
+        if isinstance(flipped, bool) and flipped != one and toys.a.get(key) is one:
+            return Product((Term(key),))
+    if rule.name == "tied_embeddings":
+        for key in rule.hints:
+            if toys.a.get(key) is one and toys.b.get(key) is one:
+                return Product((Term(key),))
+    return Const(one)
+
+
+def _per_layer_value(value: Any, layers: Any) -> Any:
+    if isinstance(value, list):
+        return value
+    return [value] * layers if isinstance(layers, int) else value
+
+
+def _measured(name: str, one: Any, other: Any, a: Mapping[str, Any]) -> Evidence:
+    where = a.get("where", {}).get(name)
+    place = f"; {where}" if where else ""
+    return Evidence("probe", f"measured {_short(one)} and {_short(other)} in the two toys{place}")
+
+
+def _short(value: Any) -> str:
+    text = str(value["per_layer"]) if _layered(value) else str(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _key_evidence(
+    rule: FactRule, expression: Expression, toys: Toys, real: Mapping[str, Any], one: Any, draft: Draft
+) -> list[Evidence]:
+    """What the config says; where it says something else than the code does, a note."""
+    found: list[Evidence] = []
+    if getattr(expression, "op", "") != "const":
+        found.append(Evidence("key", f"{shown(expression)} gives these values"))
+        return found
+    for key in rule.hints:
+        declared = real.get(key)
+        if rule.name == "mlp.activation" and isinstance(declared, str):
+            draft.aliases[key] = rule.name
+            found.append(Evidence("key", f"{key} is {declared!r}"))
+            if CURVES.get(declared) != one:
+                draft.notes.append(f"config lies: {key} is {declared!r}, the code computes {one}")
+        elif isinstance(declared, bool) and isinstance(one, bool) and declared != one:
+            draft.notes.append(f"config lies: {key} is {declared}, measured {rule.name} is {one}")
+    return found
+
+
+def _unexplained(name: str, one: Any, other: Any, where: str | None) -> Gap:
+    return Gap(
+        name,
+        f"measured {_short(one)} and {_short(other)} in the two toys; no config key or product of keys gives both",
+        hf_source=where,
+        write_what="how the value follows from the config",
+        check="logits.max_abs on both toys",
+    )
+
+
+def declared_number(name: str, keys: tuple[str, ...], real: Mapping[str, Any]) -> Fact | None:
+    """A number that the config states and nothing measures (`max_position_embeddings`)."""
+    for key in keys:
+        if is_number(real.get(key)):
+            evidence = (Evidence("key", f"{key} is {real[key]}"),)
+            return Fact(name, real[key], "declared", evidence, Product((Term(key),)))
+    return None
+
+
+__all__ = ["Draft", "declared_number", "derive_facts", "plain_key", "toys_of"]

@@ -1,0 +1,200 @@
+"""The rotary facts: which settings of the config give each measured table, and which layers use it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from scaffold_tools.blueprint.expressions import Toys, evaluate, fit_layers, fit_number, is_number, plain_key
+from scaffold_tools.blueprint.facts import Const, Evidence, Expression, Fact, Gap, Product, Term
+from scaffold_tools.blueprint.measured import Draft, toys_of
+from scaffold_tools.blueprint.rope import Setting, agrees, base_table, table
+
+LENGTH = {"a": 37, "b": 31}
+"""Tokens in the probe's sequences (harness `toy.SEQUENCE_LENGTH`); longer than any toy's original length."""
+
+
+def derive_rope(answer: Mapping[str, Any], draft: Draft) -> None:
+    """Facts `rope.*` and `position.kind`."""
+    measured = {name: _per_layer(answer["variants"][name]) for name in ("a", "b")}
+    if measured["a"] is None or measured["b"] is None:
+        return
+    learned = any(row["role"] == "embed.positions" for row in answer["variants"]["a"]["roles"])
+    turning = {name: [one for one in layers if one is not None] for name, layers in measured.items()}
+    failed = {entry["subject"] for entry in answer["variants"]["a"]["failures"]}
+    if "position.kind" not in failed:
+        kind = "rope" if turning["a"] else "learned" if learned else "none"
+        _const(draft, "position.kind", kind, "queries and keys before and after", answer)
+    if not turning["a"]:
+        return
+    _shape(draft, turning, answer)
+    sets = _sets(measured, answer, draft)
+    if sets is not None:
+        draft.facts.append(sets)
+
+
+def _per_layer(variant: Mapping[str, Any]) -> list[Any] | None:
+    if "rope" not in variant["facts"]:
+        return None
+    value = variant["facts"]["rope"]
+    if isinstance(value, dict) and "per_layer" in value:
+        return list(value["per_layer"])
+    return [value] * int(variant["facts"]["num_layers"])
+
+
+def _const(draft: Draft, name: str, value: Any, what: str, answer: Mapping[str, Any]) -> None:
+    where = answer["variants"]["a"].get("where", {}).get("rope")
+    detail = f"measured from {what}" + (f"; {where}" if where else "")
+    draft.facts.append(Fact(name, value, "measured", (Evidence("probe", detail),), Const(value)))
+
+
+def _shape(draft: Draft, turning: Mapping[str, list[Any]], answer: Mapping[str, Any]) -> None:
+    pairings = {one["pairing"] for layers in turning.values() for one in layers}
+    if len(pairings) == 1:
+        _const(draft, "rope.pairing", pairings.pop(), "which dimensions mix", answer)
+    else:
+        draft.gaps.append(Gap("rope.pairing", f"differs between layers: {sorted(pairings)}"))
+    dims = {name: {one["dim"] for one in layers} for name, layers in turning.items()}
+    if any(len(found) > 1 for found in dims.values()):
+        draft.gaps.append(Gap("rope.dim", f"differs between layers: {sorted(dims['a'])}"))
+        return
+    one, other = dims["a"].pop(), dims["b"].pop()
+    share = [dim / answer["variants"][name]["facts"]["head_dim"] for name, dim in (("a", one), ("b", other))]
+    real, toys = answer["real"], toys_of(answer)
+    fraction: Expression | None = Const(1.0) if share == [1.0, 1.0] else _fraction(share, toys)
+    if fraction is None and (dims_key := fit_number(one, other, toys, ("rotary_dim",))) is not None:
+        value = evaluate(dims_key, real) / draft.value("head_dim")
+        _add(draft, "rope.dim", round(evaluate(dims_key, real)), dims_key, one, other)
+        _add(draft, "rope.fraction", value, None, *share)
+        return
+    if fraction is None:
+        draft.gaps.append(Gap("rope.fraction", f"{share[0]:.4f} and {share[1]:.4f} of a head rotate; no key says so"))
+        return
+    value = float(evaluate(fraction, real))
+    _add(draft, "rope.fraction", value, fraction, *share)
+    _add(draft, "rope.dim", int(draft.value("head_dim") * value), None, one, other)
+
+
+def _fraction(share: list[float], toys: Toys) -> Expression | None:
+    keys = ("rope_parameters.partial_rotary_factor", "partial_rotary_factor", "rotary_pct", "rotary_percent")
+    nested = tuple(key for key in toys.a if key.endswith(".partial_rotary_factor"))
+    return plain_key(share[0], share[1], toys, (*keys, *nested))
+
+
+def _add(draft: Draft, name: str, value: Any, expression: Expression | None, one: Any, other: Any) -> None:
+    evidence = (Evidence("probe", f"measured {one} and {other} in the two toys"),)
+    draft.facts.append(Fact(name, value, "measured", evidence, expression))
+
+
+def _sets(measured: Mapping[str, list[Any] | None], answer: Mapping[str, Any], draft: Draft) -> Fact | None:
+    """`rope.sets`: each distinct table with the settings it comes from, and the layers that use it."""
+    origins: dict[str, list[Any]] = {}
+    for name, layers in measured.items():
+        variant = answer["variants"][name]
+        origins[name] = [None if one is None else _origin(one, variant, LENGTH[name]) for one in layers or ()]
+    both = set(map(str, origins["a"])) | set(map(str, origins["b"]))
+    unknown = [one for layers in origins.values() for one in layers if one == "unknown"]
+    if unknown:
+        where = answer["variants"]["a"].get("where", {}).get("rope")
+        rotation = next(one for one in measured["a"] or () if one is not None)
+        draft.gaps.append(
+            Gap(
+                "rope.sets",
+                f"no rope settings of the config give the measured frequencies {rotation['inv_freq'][:3]}...",
+                hf_source=where,
+                write_what="the formula of the inverse frequencies",
+                check="logits.max_abs",
+            )
+        )
+        return None
+    labels = [origin for origin in dict.fromkeys(one for layers in origins.values() for one in layers) if origin]
+    expression = _which(origins, labels, toys_of(answer))
+    count = int(draft.value("num_layers") or len(origins["a"]))
+    if expression is None:
+        draft.gaps.append(Gap("rope.sets", f"which layers use which of {sorted(both)} follows no config key"))
+        return None
+    real_layers = evaluate(expression, answer["real"], count)
+    per_layer = real_layers if isinstance(real_layers, list) else [real_layers] * count
+    sets = [_real_set(label, index, per_layer, answer, draft) for index, label in enumerate(labels)]
+    for label in labels:
+        draft.aliases[label.split(":")[-1].split(".")[0]] = "rope.sets"
+    draft.aliases |= {
+        key: "rope.sets" for key in ("rope_parameters", "rope_scaling", "rope_theta") if key in answer["real"]
+    }
+    evidence = tuple(Evidence("probe", f"the measured angles are those of {label}") for label in labels)
+    return Fact("rope.sets", [one for one in sets if one["layers"]], "measured", evidence, expression)
+
+
+def _origin(rotation: Mapping[str, Any], variant: Mapping[str, Any], length: int) -> str:
+    """`settings:<dotted path of a rope dict>`, `theta:<key>`, or `unknown`."""
+    attributes = variant["attributes"]
+    dicts = [key for key, value in attributes.items() if isinstance(value, dict) and "rope_theta" in value]
+    for key in sorted(dicts, key=lambda one: (not one.startswith("rope_parameters"), one)):
+        found = table(attributes[key], _setting(rotation["dim"], attributes, length))
+        if found is not None and agrees(found, rotation["inv_freq"], rotation["attention_factor"]):
+            return f"settings:{key}"
+    for key, value in attributes.items():
+        if is_number(value) and value > 1 and rotation["attention_factor"] == 1.0:
+            plain = table({"rope_theta": value}, _setting(rotation["dim"], attributes, length))
+            if plain is not None and agrees(plain, rotation["inv_freq"], 1.0):
+                return f"theta:{key}"
+    fixed = _fixed_theta(rotation)
+    return f"fixed:{fixed:g}" if fixed else "unknown"
+
+
+def _fixed_theta(rotation: Mapping[str, Any]) -> float | None:
+    """A base written into the code: the frequencies are a plain geometric series of a round number."""
+    frequencies, dim = rotation["inv_freq"], rotation["dim"]
+    if rotation["attention_factor"] != 1.0 or dim < 4:
+        return None
+    theta = round((frequencies[0] / frequencies[1]) ** (dim / 2), -2)
+    if theta <= 1:
+        return None
+    pairs = zip(base_table(theta, dim), frequencies, strict=True)
+    return float(theta) if all(math.isclose(a, b, rel_tol=2e-4, abs_tol=2e-7) for a, b in pairs) else None
+
+
+def _setting(dim: int, attributes: Mapping[str, Any], length: int) -> Setting:
+    return Setting(
+        dim,
+        attributes.get("max_position_embeddings"),
+        attributes.get("original_max_position_embeddings"),
+        length,
+    )
+
+
+def _which(origins: Mapping[str, list[Any]], labels: list[str], toys: Toys) -> Expression | None:
+    """Index of the set that a layer uses, None for a layer without rotation."""
+    numbers = {
+        name: [None if one is None else labels.index(one) for one in layers] for name, layers in origins.items()
+    }
+    if len(set(map(str, numbers["a"] + numbers["b"]))) == 1:
+        return Const(0)
+    return fit_layers(numbers["a"], numbers["b"], toys)
+
+
+def _real_set(label: str, index: int, per_layer: list[Any], answer: Mapping[str, Any], draft: Draft) -> dict[str, Any]:
+    real = answer["real"]
+    origin, _, key = label.partition(":")
+    parameters = dict(real.get(key) or {}) if origin == "settings" else {"rope_type": "default"}
+    if origin == "theta":
+        parameters["rope_theta"] = real.get(key)
+    elif origin == "fixed":
+        parameters["rope_theta"] = float(key)
+    dim = int(draft.value("rope.dim") or draft.value("head_dim") or 0)
+    found = table(parameters, _setting(dim, real, int(real.get("max_position_embeddings") or 0)))
+    return {
+        "layers": [layer for layer, used in enumerate(per_layer) if used == index],
+        "type": parameters.get("rope_type", parameters.get("type", "default")),
+        "theta": parameters.get("rope_theta"),
+        "parameters": parameters,
+        "inv_freq": list(asdict(found)["inv_freq"]) if found else None,
+        "attention_factor": found.attention_factor if found else None,
+        "config_key": key if origin == "settings" else None,
+        "theta_key": key if origin == "theta" else None,
+    }
+
+
+__all__ = ["Product", "Term", "derive_rope"]
