@@ -50,7 +50,7 @@ def tensors_of(model: Any) -> dict[str, torch.Tensor]:
 
 
 def fill_with_nan(model: Any) -> int:
-    """Every parameter and persistent float buffer becomes NaN, so that what import leaves out shows; returns how many."""
+    """Every parameter and persistent float buffer becomes NaN, so that a gap of import shows; returns how many."""
     tensors = tensors_of(model)
     with torch.no_grad():
         for tensor in tensors.values():

@@ -283,6 +283,7 @@ def build(
 
     hf_config = load_config(config, trust_remote_code, folder)
     hf_config._attn_implementation = "eager"
+    hf_config._experts_implementation = "eager"  # the grouped kernel has no fp64
     name = (config.get("architectures") or [None])[0]
     architecture = getattr(transformers, name, None) if isinstance(name, str) and name.isidentifier() else None
     options = {"dtype": getattr(torch, dtype), "attn_implementation": "eager"}
@@ -298,8 +299,9 @@ def build(
 def randomise(model: Any, seed: int) -> None:
     """Every parameter and persistent float buffer gets random values of a size that keeps activations near one.
 
-    Norm weights are U(0.5, 1.5), vectors that add (biases, sinks, router corrections) N(0, 0.5), matrices
-    N(0, 1/fan_in), embeddings N(0, 0.5); tied tensors are written once. Nothing stays at what its class initialises.
+    Norm weights are U(0.5, 1.5), vectors that add (biases, sinks, router corrections) N(0, 1/4), matrices
+    N(0, 1/fan_in), embeddings N(0, 4/width), which keeps the logits of tied models near one. Tied tensors are written
+    once. Nothing stays at what its class initialises.
     """
     import torch
 
@@ -330,7 +332,7 @@ def _random_like(module: str, name: str, tensor: Any, generator: Any) -> Any:
     if tensor.dim() <= 1:  # norm weights, skip weights, scales
         return uniform + 0.5
     if "embedding" in lowered:
-        return normal * 0.5
+        return normal * (2 / math.sqrt(tensor.shape[-1]))
     fan_in = math.prod(tensor.shape[1:]) if tensor.dim() != 3 or "conv" in lowered else tensor.shape[-1]
     return normal / math.sqrt(fan_in)
 

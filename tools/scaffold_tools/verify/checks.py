@@ -1,0 +1,99 @@
+"""What is checked: one row a check, with what it proves, what it cannot see, and its tolerance.
+
+The checks run in the lane (`harness/verify.py`), which records them under these names.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class CheckKind:
+    """A check that verification knows."""
+
+    name: str
+    proves: str
+    cannot_see: str
+    tolerance: str
+    why: str
+    """Why that tolerance."""
+
+
+CHECKS: tuple[CheckKind, ...] = (
+    CheckKind(
+        "reference.reach",
+        "The toy's sequence is longer than every window and original context length, and fits the maximum.",
+        "Windows under a config key that no table knows.",
+        "strict",
+        "A window that is never exceeded could have any size.",
+    ),
+    CheckKind(
+        "reference.noise",
+        "The Hugging Face toy's logits are finite, vary, and differ little between fp32 and fp64.",
+        "An error in the Hugging Face code itself: it is the definition of right.",
+        "0.0001",
+        "The tolerance of the logits: noisier toys could fail a right integration.",
+    ),
+    CheckKind(
+        "registration",
+        "AutoBridge, given the saved toy, picks the class under test and not one that was there before.",
+        "Whether that class is right.",
+        "exact",
+        "A class is picked or it is not.",
+    ),
+    CheckKind(
+        "build.megatron",
+        "The provider finalises and builds a model in fp32 on one process.",
+        "Fields that act only with several processes, in training, or on a GPU.",
+        "exact",
+        "It builds or it does not.",
+    ),
+    CheckKind(
+        "import.hf_consumed",
+        "Every tensor of the saved checkpoint is read during import.",
+        "Whether it is put where it belongs; the round trip and the logits see that.",
+        "all tensors",
+        "A tensor that nobody reads is a part of the model that is lost.",
+    ),
+    CheckKind(
+        "import.megatron_filled",
+        "Every Megatron parameter and persistent buffer, NaN before, is finite after import.",
+        "Whether the values are the right ones.",
+        "all parameters",
+        "A parameter that nothing fills keeps its initial value in silence.",
+    ),
+    CheckKind(
+        "import.warnings",
+        "Import logs no missing mapping: Megatron-Bridge only warns about one, and goes on.",
+        "What is not logged.",
+        "none",
+        "Each one is a parameter that was left out.",
+    ),
+    CheckKind(
+        "round_trip.exact",
+        "Export gives back the checkpoint: the same names, shapes, dtypes and bits.",
+        "Every scalar of the config (rope base, eps, windows, multipliers), and any permutation that export undoes.",
+        "bitwise",
+        "Import and export only move numbers.",
+    ),
+    CheckKind(
+        "logits.max_abs",
+        "Both models compute the same: the largest difference over all tokens and the whole vocabulary.",
+        "Training-only settings (auxiliary losses, dropout), generation caches, and several processes.",
+        "0.0001",
+        "Right integrations stay below 3e-5 on these toys in fp32; the canary scalars lift every mistake above 1e-4.",
+    ),
+    CheckKind(
+        "logits.cosine",
+        "The direction of the logits agrees at every position, however large they are.",
+        "Small errors: a rope base off by 1% leaves 0.9999996. It never decides alone.",
+        "0.99999",
+        "A second measure that does not depend on the scale of the logits.",
+    ),
+)
+
+
+def check_kind(name: str) -> CheckKind | None:
+    """The row of that name."""
+    return next((kind for kind in CHECKS if kind.name == name), None)

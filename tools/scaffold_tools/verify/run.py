@@ -1,0 +1,119 @@
+"""Runs verification in a lane and returns what it measured."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from scaffold_tools.verify.evidence import Check, Evidence
+from scaffold_tools.verify.lane import LaneSession
+
+
+@dataclass(frozen=True)
+class Integration:
+    """What is verified, and how AutoBridge gets to know it."""
+
+    kind: Literal["installed", "package", "checkout"]
+    """installed: what Megatron-Bridge has. package: a module registers a bridge. checkout: a Megatron-Bridge tree."""
+    path: Path | None = None
+    """The folder that goes first on the path: the one that holds the package, or the checkout."""
+    module: str | None = None
+    """The module whose import registers the bridge (a checkout needs none)."""
+
+    @classmethod
+    def of(cls, value: Integration | Mapping[str, Any]) -> Integration:
+        """From `{"kind", "path", "module"}`, as the run folder stores it."""
+        if isinstance(value, Integration):
+            return value
+        path = value.get("path")
+        return cls(value["kind"], Path(path) if path else None, value.get("module"))
+
+    def __post_init__(self) -> None:
+        if self.kind != "installed" and self.path is None:
+            raise ValueError(f"a {self.kind} integration needs a path")
+        if self.kind == "package" and not self.module:
+            raise ValueError("a package integration needs the module to import")
+
+
+def verify_integration(
+    lane: LaneSession,
+    integration: Integration | Mapping[str, Any],
+    *,
+    config: dict[str, Any],
+    architecture: str,
+    workdir: Path | None = None,
+    variants: Sequence[str] = ("a", "b"),
+    seed: int = 0,
+    model_folder: Path | None = None,
+    trust_remote_code: bool = False,
+    timeout: float = 300,
+    on_progress: Callable[[str], None] | None = None,
+    command: str = "",
+) -> Evidence:
+    """Verify an integration on toys of a model; a check that fails is a result, not an exception.
+
+    Args:
+        lane: where it runs.
+        integration: what is verified (or the mapping of its three fields).
+        config: the model's raw config.json.
+        architecture: the Hugging Face class, as the config's `architectures` names it.
+        workdir: the toys are saved here, in `toy-<variant>`, and stay for whoever looks into a failure;
+            a temporary folder when None.
+        variants: toys, each with other sizes and canary values.
+        seed: of weights and tokens.
+        model_folder: the model's own folder, for modeling code that is trusted.
+        trust_remote_code: whether that code may run.
+        timeout: seconds for all of it.
+        on_progress: told in one line what runs.
+        command: what repeats this verification; goes into the evidence.
+
+    Raises:
+        LaneJobFailed: the job itself broke (a package that does not import, a config that builds no toy, a crash).
+        EnvironmentLacks: the lane is missing.
+    """
+    if workdir is None:
+        with tempfile.TemporaryDirectory(prefix="scaffold-verify-") as scratch:
+            return verify_integration(
+                lane,
+                integration,
+                config=config,
+                architecture=architecture,
+                workdir=Path(scratch),
+                variants=variants,
+                seed=seed,
+                model_folder=model_folder,
+                trust_remote_code=trust_remote_code,
+                timeout=timeout,
+                on_progress=on_progress,
+                command=command,
+            )
+    integration = Integration.of(integration)
+    started = time.monotonic()
+    request = {
+        "integration": {
+            "kind": integration.kind,
+            "path": str(integration.path.resolve()) if integration.path else None,
+            "module": integration.module,
+        },
+        "config": config,
+        "architecture": architecture,
+        "variants": list(variants),
+        "seed": seed,
+        "workdir": str(workdir.resolve()),
+        "model_folder": str(model_folder.resolve()) if model_folder else None,
+        "trust_remote_code": trust_remote_code,
+    }
+    answer = lane.call("verify", request, timeout=timeout, on_progress=on_progress)
+    return Evidence(
+        lane="cpu",
+        bridge=answer["bridge"],
+        replaced=answer["replaced"],
+        checks=tuple(Check(**check) for check in answer["checks"]),
+        environment=answer["environment"],
+        seconds=round(time.monotonic() - started, 3),
+        command=command,
+    )
