@@ -129,6 +129,19 @@ def test_the_auto_class_serves_where_config_names_no_architecture(lane: LaneSess
     assert derive(lane, unnamed)["architecture"] == "LlamaForCausalLM"
 
 
+def test_a_class_of_the_language_part_alone_gets_the_language_part(lane: LaneSession) -> None:
+    text = {
+        "model_type": "llama4_text",
+        **_TEXT,
+        "num_local_experts": 2,
+        "intermediate_size_mlp": 40,
+        "pad_token_id": 0,
+    }
+    whole = {"model_type": "llama4", "text_config": text, "architectures": ["Llama4ForCausalLM"]}
+    alone = {**text, "architectures": ["Llama4ForCausalLM"]}
+    assert derive(lane, whole)["tensors"] == derive(lane, alone)["tensors"]
+
+
 def test_a_quantised_config_is_derived_unquantised_and_says_so(lane: LaneSession) -> None:
     quantised = CASES["qwen3"] | {"quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128]}}
     answer = derive(lane, quantised)

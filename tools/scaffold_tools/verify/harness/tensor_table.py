@@ -87,11 +87,18 @@ def _build_on_meta(hf_config: Any, architecture: Any, trusted: bool) -> Any:
     named = getattr(transformers, architecture, None) if isinstance(architecture, str) else None
     with torch.device("meta"):
         if hasattr(named, "_from_config"):
-            model = named._from_config(hf_config, **options)
+            model = named._from_config(_config_for(named, hf_config), **options)
         else:
             model = _auto_class(hf_config, trusted).from_config(hf_config, trust_remote_code=trusted, **options)
     model.tie_weights()
     return model
+
+
+def _config_for(named: Any, hf_config: Any) -> Any:
+    """The config itself, or its language part where the class is that of the language part alone."""
+    text = hf_config.get_text_config()
+    wanted = getattr(named, "config_class", None) or type(hf_config)
+    return text if isinstance(text, wanted) and not isinstance(hf_config, wanted) else hf_config
 
 
 def _auto_class(hf_config: Any, trusted: bool) -> Any:
@@ -151,8 +158,8 @@ def _problem(request: dict[str, Any], trusted: bool, error: Exception) -> dict[s
     model_type = request["config"].get("model_type")
     own_code = isinstance(request["config"].get("auto_map"), dict)
     if (model_type in CONFIG_MAPPING or (trusted and own_code)) and not isinstance(error, _NoClass):
-        first = next(iter(str(error).splitlines()), "")
-        what = f"transformers cannot build {model_type!r} from this config: {type(error).__name__}: {first}"
+        said = " ".join(str(error).split())[:300]
+        what = f"transformers cannot build {model_type!r} from this config: {type(error).__name__}: {said}"
         return {"problem": what, "hint": "correct config.json"}
     version = transformers.__version__
     what = f"transformers {version} does not know model_type {model_type!r}, so no tensor table can be derived"
