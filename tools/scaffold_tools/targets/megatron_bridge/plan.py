@@ -79,7 +79,7 @@ def make_plan(blueprint: Blueprint, *, root: Path, profile: Profile, options: Op
     """
     design = _design(blueprint, profile, options or Options())
     files = _package_files(design) if profile.layout == "package" else _checkout_files(design, root)
-    changes = _render(files, root, _style(design))
+    changes = _render(files, root, _style(design), replaces=profile.layout == "checkout")
     if profile.layout == "checkout":
         from scaffold_tools.targets.megatron_bridge.checkout import edits
 
@@ -202,9 +202,7 @@ def _package_files(design: _Design) -> list[_File]:
         _File(f"{folder}/__init__.py", "package/init.py.j2", "registers the bridge when imported", words),
         *_module_files(design, folder, code),
         _File(f"tests/test_{names.stem}_bridge.py", "test_bridge.py.j2", "unit tests", tests),
-        _File(
-            f"tests/test_{names.stem}_conversion.py", "package/test_conversion.py.j2", "toy conversion", tests
-        ),
+        _File(f"tests/test_{names.stem}_conversion.py", "package/test_conversion.py.j2", "toy conversion", tests),
         _File(f"docs/{stem.replace('_', '-')}.md", "docs.md.j2", "documentation page", words),
     ]
 
@@ -226,16 +224,17 @@ def _style(design: _Design) -> Style:
     return replace(Style(), known_first_party=(*Style().known_first_party, design.names.package))
 
 
-def _render(files: Sequence[_File], root: Path, style: Style) -> tuple[Change, ...]:
+def _render(files: Sequence[_File], root: Path, style: Style, *, replaces: bool) -> tuple[Change, ...]:
     renderer = Renderer(data_dir("templates") / "megatron_bridge")
     texts = {file.path: renderer.render(file.template, file.context) for file in files}
     texts.update(format_many({path: text for path, text in texts.items() if path.endswith(".py")}, style))
-    return tuple(_change(root, file, texts[file.path]) for file in files)
+    return tuple(_change(root, file, texts[file.path], replaces=replaces) for file in files)
 
 
-def _change(root: Path, file: _File, text: str) -> Change:
+def _change(root: Path, file: _File, text: str, *, replaces: bool) -> Change:
+    """A whole file; it may take the place of what a checkout has there, but not of what a user wrote in a package."""
     change = Change(path=file.path, kind="create", content=text, summary=file.summary)
     before = root / file.path
-    if not before.is_file():
+    if not replaces or not before.is_file():
         return change
-    return replace(change, kind="edit", before_sha256=hashlib.sha256(before.read_bytes()).hexdigest())
+    return replace(change, before_sha256=hashlib.sha256(before.read_bytes()).hexdigest())
