@@ -73,9 +73,10 @@ def build(
 
 def render(checklist: Checklist) -> str:
     """Markdown."""
-    from scaffold_tools.render.markdown import render_markdown
+    from scaffold_tools.paths import data_dir
+    from scaffold_tools.render import Renderer
 
-    return render_markdown("checklist/checklist.md.j2", {"list": checklist})
+    return Renderer(data_dir("templates")).render("checklist/checklist.md.j2", {"list": checklist})
 
 
 def _summary(plan: Plan | None, evidence: Evidence | None) -> Iterable[str]:
@@ -85,10 +86,10 @@ def _summary(plan: Plan | None, evidence: Evidence | None) -> Iterable[str]:
         yield f"Proven on the {evidence.lane} lane with {evidence.bridge}."
     else:
         yield f"NOT proven: checks failed on the {evidence.lane} lane with {evidence.bridge}."
-    if evidence is not None and evidence.replaced:
+    notes = plan.notes if plan is not None else ()
+    if evidence is not None and evidence.replaced and not any(evidence.replaced in note for note in notes):
         yield f"Takes the place of {evidence.replaced}."
-    if plan is not None:
-        yield from plan.notes
+    yield from notes
 
 
 def _measured(evidence: Evidence | None, describe: Callable[[str], str], command: str) -> Iterable[Box]:
@@ -143,7 +144,7 @@ def _provenance(inventory: Inventory, evidence: Evidence | None, tool: str) -> I
         yield "note", note
     yield "tool", tool
     for name, value in (evidence.environment if evidence else {}).items():
-        yield name, str(value)
+        yield name, ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
 def _architecture(inventory: Inventory) -> str:

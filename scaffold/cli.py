@@ -84,19 +84,14 @@ def main(args: Sequence[str] | None = None) -> None:
 
 
 def run(args: Sequence[str]) -> int:
-    """Run one command; every error becomes one line on stderr and an exit code."""
-    command = typer.main.get_command(app)
+    """Run one command; an error becomes a line on stderr (with `--json` an object on stdout too) and an exit code."""
     try:
-        with command.make_context("scaffold", list(args)) as context:
-            code = command.invoke(context)
-        sys.stdout.flush()
-        return code if isinstance(code, int) else 0
-    except typer.Exit as leave:
-        return leave.exit_code
+        return _invoke(args)
     except typer.TyperException as error:
-        return _usage(error)
+        message = error.format_message() if hasattr(error, "format_message") else str(error)
+        return _report(error, ScaffoldError(message, hint="scaffold --help"), args, code=2)
     except ScaffoldError as error:
-        return _report(error, error.what, error.hint, error.exit_code)
+        return _report(error, error, args, code=error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         print("interrupted; nothing is left half done", file=sys.stderr)
         return INTERRUPTED
@@ -105,26 +100,36 @@ def run(args: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except OSError as error:
-        return _report(error, f"{error.strerror or error}: {error.filename or ''}".rstrip(": "), None, 2)
+        what = f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")
+        return _report(error, ScaffoldError(what), args, code=2)
     except Exception as error:
         hint = "a fault in scaffold: run it again with SCAFFOLD_DEBUG=1 and report the traceback"
-        return _report(error, f"{type(error).__name__}: {error}", hint, 1)
+        return _report(error, ScaffoldError(f"{type(error).__name__}: {error}", hint=hint), args, code=1)
 
 
-def _usage(error: typer.TyperException) -> int:
-    message = getattr(error, "format_message", lambda: str(error))()
-    return _report(error, message, "scaffold --help", 2)
+def _invoke(args: Sequence[str]) -> int:
+    command = typer.main.get_command(app)
+    try:
+        with command.make_context("scaffold", list(args)) as context:
+            code = command.invoke(context)
+    except typer.Exit as leave:
+        code = leave.exit_code
+    sys.stdout.flush()
+    return code if isinstance(code, int) else 0
 
 
-def _report(error: Exception, what: str, hint: str | None, code: int) -> int:
+def _report(error: Exception, line: ScaffoldError, args: Sequence[str], *, code: int) -> int:
     if os.environ.get("SCAFFOLD_DEBUG") == "1":
         import traceback
 
         traceback.print_exception(error)
-    line = ScaffoldError(what, hint=hint)
     print(f"error: {line.what}", file=sys.stderr)
     if line.hint:
         print(f"hint: {line.hint}", file=sys.stderr)
+    if "--json" in args:
+        from scaffold.console import emit_json
+
+        emit_json({"error": line.what, "hint": line.hint, "exit_code": code})
     return code
 
 

@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scaffold_tools.jsonio import dumps
 from scaffold_tools.paths import harness_dir
 
+if TYPE_CHECKING:
+    from scaffold_tools.verify.run import Integration
 
-def fingerprint(config: dict[str, Any], roots: Iterable[Path], lane: Path, integration: dict[str, Any]) -> str:
+
+def fingerprint(config: dict[str, Any], integration: Integration, site_packages: Path | None) -> str:
     """Hash of the config, the code under test, the checks themselves and the lane's packages.
 
     Args:
         config: config.json, raw.
-        roots: folders whose Python files are under test.
-        lane: site-packages of the lane; the names of its `.dist-info` folders carry the versions.
-        integration: what the verification was asked to load.
+        integration: what is verified; the Python files in its folder are under test.
+        site_packages: of the lane; the names of its `.dist-info` folders carry the versions.
     """
     digest = hashlib.sha256(dumps({"config": config, "integration": integration}).encode())
-    for root in (*roots, harness_dir()):
+    for root in filter(None, (integration.path, harness_dir())):
         for path in _python_files(root):
             digest.update(path.relative_to(root).as_posix().encode() + b"\0")
             digest.update(hashlib.sha256(path.read_bytes()).digest())
-    for name in sorted(path.name for path in lane.glob("*.dist-info")):
+    for name in sorted(path.name for path in site_packages.glob("*.dist-info")) if site_packages else ():
         digest.update(name.encode() + b"\0")
     return digest.hexdigest()
 

@@ -59,10 +59,9 @@ def status(folder: RunFolder) -> RunStatus:
 
 def write_checklist(folder: RunFolder) -> str:
     """Make the checklist anew from the values of the run folder."""
-    from scaffold_tools.verify.checks import describe
-
     from scaffold import checklist
     from scaffold_tools.blueprint.facts import Blueprint
+    from scaffold_tools.verify.checks import check_kind
     from scaffold_tools.workspace.record import tool_version
 
     text = checklist.render(
@@ -72,7 +71,7 @@ def write_checklist(folder: RunFolder) -> str:
             load_plan(folder) if folder.has("plan") else None,
             steps.stored_evidence(folder),
             tool=f"scaffold {tool_version()}",
-            describe=describe,
+            describe=lambda name: kind.proves if (kind := check_kind(name)) else name,
             verify_command=f"scaffold verify {folder.name}",
         )
     )

@@ -27,7 +27,7 @@ TrustRemoteCode = Annotated[
     bool,
     typer.Option(
         "--trust-remote-code",
-        help="Run the modeling code that the repository brings. Off: nothing from the repository runs.",
+        help="Run the Python code that the repository brings; otherwise none of it runs.",
     ),
 ]
 AllowDirty = Annotated[

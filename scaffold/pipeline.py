@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from scaffold import look, run_folder, steps
 from scaffold.outcome import FileState, Outcome, exit_code
@@ -75,7 +75,9 @@ def plan_from_blueprint(settings: Settings, blueprint_file: Path, progress: Prog
         profile = steps.profile_of(target, settings.repo)
         folder.forget_after("blueprint")
         folder.save("blueprint", blueprint)
-        plan = steps.make_plan(job, settings, blueprint, folder, target=target, profile=profile)
+        plan = steps.make_plan(
+            job, settings, blueprint, folder, source=inventory.source, target=target, profile=profile
+        )
         supported = target.supported_by(profile, blueprint.architecture)
         return _outcome(_Made(folder, inventory, blueprint, plan, target, supported), progress)
 
@@ -150,7 +152,7 @@ def _job(settings: Settings | None, progress: Progress, trust_remote_code: bool 
 
 
 def _up_to_plan(job: Job, settings: Settings, *, keep: bool) -> _Made:
-    inventory, classification = steps.read(job, settings.link)
+    inventory, classification = steps.read(job, settings.link, keep=keep)
     target = find_target(settings.target)
     profile = steps.profile_of(target, settings.repo)
     folder = run_folder.for_model(inventory.source.name) if keep else None
@@ -170,11 +172,10 @@ def _up_to_plan(job: Job, settings: Settings, *, keep: bool) -> _Made:
             run_folder=None if folder is None else str(folder.path),
             target=target.name,
             supported_by=supported,
-            notes=(f"{target.name} already supports {architecture}: {supported}; --regenerate makes one of your own",),
         )
         return _Made(folder, inventory, None, None, target, supported, outcome, earlier)
     blueprint = steps.derive(job, inventory, classification, folder)
-    plan = steps.make_plan(job, settings, blueprint, folder, target=target, profile=profile)
+    plan = steps.make_plan(job, settings, blueprint, folder, source=inventory.source, target=target, profile=profile)
     return _Made(folder, inventory, blueprint, plan, target, supported, None, earlier)
 
 
@@ -194,7 +195,7 @@ def _outcome(made: _Made, progress: Progress) -> Outcome:
         generated=True,
         files=look.file_states(plan, made.folder),
         gaps=gaps,
-        notes=(*made.inventory.notes, *blueprint.notes, *plan.notes),
+        notes=tuple(dict.fromkeys((*made.inventory.notes, *blueprint.notes, *plan.notes))),
         next_commands=plan.next_commands,
         seconds=dict(progress.seconds),
         exit_code=exit_code(gaps, None),
@@ -215,7 +216,6 @@ def _prove_plan(
         job,
         inventory,
         steps.integration_of(plan),
-        (Path(plan.root),),
         folder,
         architecture=outcome.architecture,
         earlier=earlier,
@@ -230,12 +230,9 @@ def _prove_existing(job: Job, settings: Settings, made: _Made) -> Outcome:
     assert made.folder is not None
     if not settings.verify:
         return outcome
-    integration: dict[str, Any] = {"kind": "installed"}
-    roots: tuple[Path, ...] = ()
-    if settings.repo is not None:
-        integration, roots = steps.integration_of_checkout(settings.repo), (settings.repo,)
+    integration = steps.existing_integration(settings.repo)
     evidence, reused = steps.prove(
-        job, made.inventory, integration, roots, made.folder, architecture=outcome.architecture, earlier=made.earlier
+        job, made.inventory, integration, made.folder, architecture=outcome.architecture, earlier=made.earlier
     )
     look.write_checklist(made.folder)
     return dataclasses.replace(_proven(outcome, evidence, reused), seconds=dict(job.progress.seconds))

@@ -26,18 +26,17 @@ def outcome(result: Outcome, *, json: bool) -> None:
     if result.diff is not None:
         sys.stdout.write(result.diff)
         return
-    console = rich_console(sys.stdout)
     for line in _files(result):
-        console.print(line, markup=False)
+        print(line)
     if result.evidence is not None:
-        console.print(_checks_table(result.evidence))
+        rich_console(sys.stdout).print(_checks_table(result.evidence))
     for gap in result.gaps:
-        console.print(f"gap: {gap.subject}: {gap.reason}", markup=False)
+        print(f"gap: {gap.subject}: {gap.reason}")
     for note in result.notes:
-        console.print(f"note: {note}", markup=False)
-    console.print(_verdict(result), markup=False)
-    for command in _next(result):
-        console.print(f"  {command}", markup=False)
+        print(f"note: {note}")
+    print(_verdict(result))
+    for line in _next(result):
+        print(f"  {line}")
 
 
 def _files(result: Outcome) -> Iterable[str]:
@@ -65,7 +64,8 @@ def _verdict(result: Outcome) -> str:
     else:
         verdict = "proven"
     how = "figures of an earlier run, inputs unchanged" if result.evidence_reused else f"{evidence.seconds:.1f} s"
-    replaced = f", in place of {evidence.replaced}" if evidence.replaced else ""
+    said = any(evidence.replaced in note for note in result.notes) if evidence.replaced else True
+    replaced = "" if said else f", in place of {evidence.replaced}"
     return f"{result.architecture}: {verdict} on the {evidence.lane} lane with {evidence.bridge}{replaced} ({how})"
 
 
@@ -76,32 +76,35 @@ def _next(result: Outcome) -> Iterable[str]:
 
 
 def _checks_table(evidence: Evidence) -> Table:
-    from rich.box import SIMPLE
+    """One row a check, one column a toy."""
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=SIMPLE, pad_edge=False)
-    for column in ("check", "toy", "result", "measured", "limit"):
+    names = dict.fromkeys(check.name for check in evidence.checks)
+    toys = dict.fromkeys(check.toy for check in evidence.checks)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for column in ("check", *(toy or "result" for toy in toys), "limit"):
         table.add_column(column, overflow="fold")
-    for check in evidence.checks:
-        style = {"passed": "green", "skipped": "yellow"}.get(check.status, "red")
-        table.add_row(
-            Text(check.name),
-            Text(check.toy),
-            Text(check.status, style=style),
-            Text(_figure(check)),
-            Text("" if check.threshold is None else str(check.threshold)),
-        )
+    for name in names:
+        found = {check.toy: check for check in evidence.checks if check.name == name}
+        limits = dict.fromkeys(str(check.threshold) for check in found.values() if check.threshold is not None)
+        cells = [Text(*_cell(found[toy])) if toy in found else Text("") for toy in toys]
+        table.add_row(Text(name), *cells, Text(" ".join(limits)))
     return table
 
 
-def _figure(check: Check) -> str:
+def _cell(check: Check) -> tuple[str, str]:
+    """Text and colour of one result; a class is shown without its module, which the closing line has."""
     figure = (
         "" if check.value is None else f"{check.value:.3g}" if isinstance(check.value, float) else str(check.value)
     )
-    if check.status in ("failed", "error") or not figure:
-        return f"{figure} {check.detail}".strip()[:400]
-    return figure
+    figure = figure.rsplit(":", 1)[-1]
+    if check.status == "passed":
+        return f"✓ {figure}", "green"
+    if check.status == "skipped":
+        return f"- {check.detail}"[:200], "yellow"
+    return f"✗ {figure} {check.detail}"[:400], "red"
 
 
 def machine(found: Machine, *, json: bool) -> None:

@@ -14,6 +14,9 @@ from scaffold_tools.jsonio import dumps, loads
 
 HOME = ".scaffold"
 
+LANE_LOG = "lane.log"
+"""What libraries in the lane print."""
+
 FILES = {
     "source": "source.json",
     "inventory": "inventory.json",

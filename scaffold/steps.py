@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scaffold.run_folder import RunFolder
+from scaffold.run_folder import LANE_LOG, RunFolder, for_model
 from scaffold.targets import Target, find_target
 from scaffold_tools.errors import BadInput, Refused
 
@@ -17,8 +18,9 @@ if TYPE_CHECKING:
     from scaffold.lane import EarlyLane
     from scaffold.progress import Progress
     from scaffold_tools.blueprint.facts import Blueprint
-    from scaffold_tools.source.inventory import Inventory
+    from scaffold_tools.source.inventory import Inventory, Source
     from scaffold_tools.verify.evidence import Evidence
+    from scaffold_tools.verify.run import Integration
     from scaffold_tools.workspace import Applied
     from scaffold_tools.workspace.plan import Plan
 
@@ -68,7 +70,7 @@ def check_lane(lane: str) -> None:
         raise BadInput(f"there is no lane {lane!r}", hint="lanes: cpu")
 
 
-def read(job: Job, link: str) -> tuple[Inventory, Classification]:
+def read(job: Job, link: str, *, keep: bool) -> tuple[Inventory, Classification]:
     """Source and classification; the tensor table of a bare config is derived only once its kind is accepted."""
     from scaffold_tools.classify.model import classify
 
@@ -78,7 +80,7 @@ def read(job: Job, link: str) -> tuple[Inventory, Classification]:
         stage.note(f"reading {link}")
         inventory = read_inventory(link)
         check_generatable(classify(inventory))
-        job.lane.start()
+        job.lane.start(for_model(inventory.source.name).path / LANE_LOG if keep else None)
         if inventory.tensors is None:
             stage.note("no headers: the tensor table comes from the class that transformers has")
             inventory = read_inventory(
@@ -108,9 +110,18 @@ def check_generatable(classification: Classification) -> None:
 def derive(job: Job, inventory: Inventory, classification: Classification, folder: RunFolder | None) -> Blueprint:
     """The blueprint, with probes of the Hugging Face class in the lane."""
     from scaffold_tools.blueprint.derive import derive_blueprint
+    from scaffold_tools.blueprint.probing import probe_model
 
     with job.progress.stage("blueprint") as stage:
-        blueprint, observations = derive_blueprint(inventory, classification, call=job.lane.call)
+        stage.note("probing tiny instances of the Hugging Face class")
+        observations = probe_model(
+            job.lane.session(),
+            inventory,
+            trust_remote_code=job.trust_remote_code,
+            model_folder=model_folder(inventory),
+            on_progress=stage.note,
+        )
+        blueprint = derive_blueprint(inventory, classification, observations)
         if folder is not None:
             folder.save("observations", observations)
             folder.save("blueprint", blueprint)
@@ -137,12 +148,19 @@ def profile_of(target: Target, repo: Path | None) -> Any:
 
 
 def make_plan(
-    job: Job, settings: Settings, blueprint: Blueprint, folder: RunFolder | None, *, target: Target, profile: Any
+    job: Job,
+    settings: Settings,
+    blueprint: Blueprint,
+    folder: RunFolder | None,
+    *,
+    source: Source,
+    target: Target,
+    profile: Any,
 ) -> Plan:
     """The plan, made against the folder that it will be applied to."""
     with job.progress.stage("plan") as stage:
         root = settings.repo or settings.out or Path.cwd() / target.default_root(blueprint, profile)
-        plan = target.make_plan(blueprint, root=root.absolute(), profile=profile, options=None)
+        plan = target.make_plan(blueprint, source, root=root.absolute(), profile=profile)
         if folder is not None:
             folder.save("plan", plan)
         stage.result = f"{len(plan.changes)} files for {plan.root}"
@@ -179,9 +197,8 @@ def _inputs(inventory: Inventory) -> dict[str, str]:
 def prove(
     job: Job,
     inventory: Inventory,
-    integration: dict[str, Any],
-    roots: tuple[Path, ...],
-    folder: RunFolder | None,
+    integration: Integration,
+    folder: RunFolder,
     *,
     architecture: str,
     earlier: Evidence | None,
@@ -191,29 +208,31 @@ def prove(
     Returns:
         The evidence, and whether it was reused.
     """
-    from scaffold_tools.verify.run import verify_integration
-
     from scaffold.fingerprint import fingerprint
     from scaffold.machine import site_packages
+    from scaffold_tools.verify.run import verify_integration
 
     with job.progress.stage("verify") as stage:
-        key = fingerprint(inventory.config, roots, site_packages() or Path("/nonexistent"), integration)
-        if earlier is not None and earlier.environment.get("inputs_sha256") == key and earlier.proven:
-            if folder is not None:
-                folder.save("evidence", earlier)
+        key = fingerprint(inventory.config, integration, site_packages())
+        reused = earlier is not None and earlier.environment.get("inputs_sha256") == key and earlier.proven
+        if earlier is not None and reused:
             stage.result = "figures of an earlier run: the inputs are equal"
+            folder.save("evidence", earlier)
             return earlier, True
+        shutil.rmtree(folder.path / "toys", ignore_errors=True)
         evidence = verify_integration(
             job.lane.session(),
-            integration=integration,
+            integration,
             config=inventory.config,
             architecture=architecture,
+            workdir=folder.path / "toys",
+            model_folder=model_folder(inventory),
             on_progress=stage.note,
             trust_remote_code=job.trust_remote_code,
+            command=f"scaffold verify {folder.name}",
         )
         evidence = dataclasses.replace(evidence, environment={**evidence.environment, "inputs_sha256": key})
-        if folder is not None:
-            folder.save("evidence", evidence)
+        folder.save("evidence", evidence)
         passed = sum(check.status == "passed" for check in evidence.checks)
         stage.result = f"{passed} of {len(evidence.checks)} checks passed"
     return evidence, False
@@ -241,16 +260,21 @@ def architecture_of(inventory: Inventory) -> str:
     return names[0]
 
 
-def integration_of(plan: Plan) -> dict[str, Any]:
+def integration_of(plan: Plan) -> Integration:
     """What verification has to load for a plan."""
-    path = Path(plan.root)
-    return {
-        "kind": plan.layout,
-        "path": str(path if plan.layout == "package" else path / "src"),
-        "module": plan.package,
-    }
+    from scaffold_tools.verify.run import Integration
+
+    return Integration(plan.layout, Path(plan.root), plan.package if plan.layout == "package" else None)
 
 
-def integration_of_checkout(repo: Path) -> dict[str, Any]:
-    """What verification has to load for a checkout as it is."""
-    return {"kind": "checkout", "path": str(repo.absolute() / "src"), "module": "megatron.bridge"}
+def existing_integration(repo: Path | None) -> Integration:
+    """What verification has to load to measure what the target has already."""
+    from scaffold_tools.verify.run import Integration
+
+    return Integration("installed") if repo is None else Integration("checkout", repo)
+
+
+def model_folder(inventory: Inventory) -> Path | None:
+    """The model's own folder, where the source is one: the only place that modeling code is ever run from."""
+    source = inventory.source
+    return Path(source.path) if source.kind == "folder" and source.path is not None else None

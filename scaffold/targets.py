@@ -9,6 +9,7 @@ from typing import Any
 
 from scaffold_tools.blueprint.facts import Blueprint
 from scaffold_tools.errors import BadInput
+from scaffold_tools.source.inventory import Source
 from scaffold_tools.workspace.plan import Plan
 
 
@@ -51,9 +52,10 @@ def _default_root(blueprint: Blueprint, profile: Any) -> str:
     return names_of(blueprint, profile).package
 
 
-def _make_plan(blueprint: Blueprint, *, root: Path, profile: Any, options: Any) -> Plan:
-    from scaffold_tools.targets.megatron_bridge.plan import make_plan
+def _make_plan(blueprint: Blueprint, source: Source, *, root: Path, profile: Any) -> Plan:
+    from scaffold_tools.targets.megatron_bridge.plan import Options, make_plan
 
+    options = Options(model_id=source.name if source.kind == "hub" else None, revision=source.revision)
     return make_plan(blueprint, root=root, profile=profile, options=options)
 
 

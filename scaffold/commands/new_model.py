@@ -19,9 +19,7 @@ def run(
     regenerate: Annotated[
         bool, typer.Option("--regenerate", help="Generate although the target already supports the architecture.")
     ] = False,
-    no_verify: Annotated[
-        bool, typer.Option("--no-verify", help="Stop after writing; nothing is proven then.")
-    ] = False,
+    no_verify: Annotated[bool, typer.Option("--no-verify", help="Stop after writing: nothing is proven.")] = False,
     trust_remote_code: TrustRemoteCode = False,
     allow_dirty: AllowDirty = False,
     json: Json = False,
