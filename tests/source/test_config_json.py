@@ -81,14 +81,14 @@ def test_a_string_that_never_ends_costs_linear_time() -> None:
     assert time.perf_counter() - start < 5
 
 
-def test_a_gigabyte_is_refused_unread(tmp_path: Path) -> None:
+def test_many_gigabytes_are_refused_unread(tmp_path: Path) -> None:
     huge = tmp_path / "config.json"
     with huge.open("wb") as file:
-        file.truncate(1 << 30)
+        file.truncate(1 << 36)  # sparse: no disk, but minutes to read
     start = time.perf_counter()
-    with pytest.raises(BadInput, match="1,073,741,824 bytes"):
+    with pytest.raises(BadInput, match="68,719,476,736 bytes"):
         read_bytes(huge, limit=MAX_CONFIG_BYTES, what="config.json")
-    assert time.perf_counter() - start < 0.1
+    assert time.perf_counter() - start < 2
 
 
 def test_a_pipe_or_a_device_does_not_block(tmp_path: Path) -> None:
