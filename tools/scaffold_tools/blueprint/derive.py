@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from scaffold_tools.blueprint.fallback import declared_facts, named_roles
 from scaffold_tools.blueprint.facts import Blueprint, Evidence, Fact, Gap, LayerKind, TensorRole
+from scaffold_tools.blueprint.fallback import declared_facts, named_roles
 from scaffold_tools.blueprint.keys import account
 from scaffold_tools.blueprint.measured import Draft, declared_number, derive_facts
 from scaffold_tools.blueprint.roles import NUMBER, derive_roles, pattern_of
@@ -93,16 +93,8 @@ def _failures(observations: Mapping[str, Any]) -> list[Gap]:
             subject = pattern_of(str(entry["subject"]))
             reason = NUMBER.sub("*", str(entry["reason"]))
             sizeless = re.sub(r"\d+", "#", reason)
-            found.setdefault(
-                (subject, sizeless),
-                Gap(
-                    subject,
-                    reason,
-                    hf_source=entry.get("where"),
-                    write_what="what the code does there",
-                    check="logits.max_abs",
-                ),
-            )
+            gap = Gap(subject, reason, entry.get("where"), "what the code does there", "logits.max_abs")
+            found.setdefault((subject, sizeless), gap)
     return list(found.values())
 
 
@@ -136,7 +128,7 @@ def _tying(roles: tuple[TensorRole, ...], draft: Draft) -> None:
     evidence = (*fact.evidence, Evidence("tensor", "the checkpoint has no head"))
     draft.facts.append(Fact("tied_embeddings", True, "constrained", evidence, None))
     draft.notes.append(
-        "tensors win: the checkpoint has no output head, so it is tied to the embedding, whatever the config says"
+        "tensors win: the checkpoint has no output head, so it is the embedding, whatever the config says"
     )
 
 
@@ -154,7 +146,7 @@ def layer_kinds(facts: tuple[Fact, ...], roles: tuple[TensorRole, ...]) -> tuple
         sets = values.get("rope.sets") or []
         rope = next((index for index, one in enumerate(sets) if layer in one["layers"]), None)
         groups.setdefault((own, window, rope), []).append(layer)
-    kinds = []
+    kinds: list[LayerKind] = []
     for (own, window, rope), layers in groups.items():
         word = "full" if window is None else "window"
         name = word if rope is not None or not values.get("rope.sets") else f"{word}_nope"

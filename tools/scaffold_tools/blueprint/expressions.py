@@ -54,7 +54,7 @@ def same(one: Any, other: Any) -> bool:
 
 
 def plain_key(a: Any, b: Any, toys: Toys, hints: Iterable[str] = ()) -> Product | None:
-    """The key whose value is the fact's in both toys; hinted keys first, and only they may have equal values in both."""
+    """The key whose value is the fact's in both toys; hinted keys first; only they may be equal in both."""
     hinted = [key for key in hints if key in toys.a and key in toys.b]
     for key in (*hinted, *toys.keys):
         one, other = toys.a.get(key), toys.b.get(key)
@@ -117,7 +117,7 @@ def fit_layers(a: list[Any], b: list[Any], toys: Toys, hints: Iterable[str] = ()
     """A value a layer, by a key that has one label a layer (`layer_types`)."""
     for key in ("layer_types", *toys.keys):
         labels_a, labels_b = toys.a.get(key), toys.b.get(key)
-        if not (_labels(labels_a, len(a)) and _labels(labels_b, len(b))):
+        if not _labels(labels_a, len(a)) or not _labels(labels_b, len(b)) or labels_a is None or labels_b is None:
             continue
         cases_a, cases_b = _cases(labels_a, a), _cases(labels_b, b)
         if cases_a is None or cases_b is None:

@@ -6,7 +6,7 @@ Everything here is a hint: facts are `declared` or `assumed`, roles come from na
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from scaffold_tools.blueprint.facts import Const, Evidence, Fact, Gap, Product, TensorRole, Term
 from scaffold_tools.blueprint.measured import Draft
@@ -47,15 +47,14 @@ def declared_facts(inventory: Inventory, draft: Draft) -> None:
     for rule in RULES:
         key = next((one for one in rule.hints if config.get(one) is not None), None)
         if key is not None and rule.name == "mlp.activation":
-            value = CURVES.get(str(config[key]))
-            if value is not None:
+            curve = CURVES.get(str(config[key]))
+            if curve is not None:
                 draft.aliases[key] = rule.name
-                draft.facts.append(
-                    Fact(rule.name, value, "declared", (Evidence("key", f"{key} is {config[key]!r}"),), Const(value))
-                )
+                evidence = (Evidence("key", f"{key} is {config[key]!r}"),)
+                draft.facts.append(Fact(rule.name, curve, "declared", evidence, Const(curve)))
         elif key is not None and not isinstance(config[key], (dict, list, str)):
             evidence = (Evidence("key", f"{key} is {config[key]}"),)
-            value = config[key]
+            value: Any = config[key]
             if rule.kind == "layers":
                 value = [value] * int(draft.value("num_layers") or 0)
             draft.facts.append(Fact(rule.name, value, "declared", evidence, Product((Term(key),))))
@@ -71,7 +70,8 @@ def named_roles(tensors: Iterable[TensorInfo] | None) -> Roles:
     groups: dict[str, list[TensorInfo]] = {}
     for info in tensors:
         groups.setdefault(pattern_of(info.name), []).append(info)
-    rows, gaps = [], []
+    rows: list[TensorRole] = []
+    gaps: list[Gap] = []
     for pattern, infos in groups.items():
         stem, _, param = pattern.rpartition(".")
         row = next((one for one in NAMES if stem == one.ending or stem.endswith("." + one.ending)), None)
@@ -81,5 +81,15 @@ def named_roles(tensors: Iterable[TensorInfo] | None) -> Roles:
         found = [match for info in infos if (match := matcher(pattern).match(info.name))]
         layers = tuple(sorted(int(match.group(1)) for match in found)) if "*" in pattern else None
         evidence = (Evidence("tensor", "a usual name, not checked against the code"),)
-        rows.append(TensorRole(row.role, pattern, param, tuple(infos[0].shape), layers, None, evidence))  # type: ignore[arg-type]
+        rows.append(
+            TensorRole(
+                row.role,
+                pattern,
+                "bias" if param == "bias" else "weight",
+                tuple(infos[0].shape),
+                layers,
+                None,
+                evidence,
+            )
+        )
     return Roles(tuple(rows), tuple(gaps), ())

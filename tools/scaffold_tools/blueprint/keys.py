@@ -19,16 +19,16 @@ class WaiverRow(NamedTuple):
 
 
 WAIVERS: tuple[WaiverRow, ...] = (
-    WaiverRow(r".*(dropout|pdrop|_drop|droprate).*", "training: dropout"),
-    WaiverRow(r"initializer_range|init_std|.*_init_std|initializer_.*|scale_attn_weights_init", "training: initialisation"),
+    WaiverRow(r".*(dropout|pdrop|_drop|droprate|layerdrop).*", "training: dropout"),
+    WaiverRow(r"initializer_.*|init_std|.*_init_std", "training: initialisation"),
     WaiverRow(r".*(aux_loss|z_loss|loss_coef|loss_weight).*", "training: loss"),
     WaiverRow(r"use_cache|cache_.*|gradient_checkpointing.*|pretraining_tp|chunk_size_feed_forward", "execution"),
     WaiverRow(r"output_.*|return_dict|use_return_dict|torchscript|is_decoder|is_encoder_decoder|add_cross_attention"
               r"|cross_attention_hidden_size", "what the forward pass returns"),
-    WaiverRow(r".*_token_id|.*_token_ids|.*_token_index|bos_token|eos_token|pad_token|tokenizer_class|suppress_tokens", "tokens"),
-    WaiverRow(r"torch_dtype|dtype|transformers_version|model_type|architectures|auto_map|name_or_path|_.*", "bookkeeping"),
+    WaiverRow(r".*_token_ids?|.*_token_index|(bos|eos|pad)_token|tokenizer_class|suppress_tokens", "tokens"),
+    WaiverRow(r"(torch_)?dtype|transformers_version|model_type|architectures|auto_map|name_or_path|_.*", "bookkeeping"),
     WaiverRow(r"id2label|label2id|num_labels|problem_type|finetuning_task|task_specific_params|prefix", "other heads"),
-    WaiverRow(r"ignore_keys_at_rope_validation|default_theta|attribute_map|keys_to_ignore.*|base_model_.*_plan", "class data"),
+    WaiverRow(r"ignore_keys_.*|default_theta|attribute_map|keys_to_ignore.*|base_model_.*_plan", "class data"),
     WaiverRow(r"quantization_config|compression_config", "storage format"),
     WaiverRow(r"attn_implementation|attention_implementation|use_flash_attn.*|use_sdpa.*", "kernel choice"),
 )  # fmt: skip
@@ -47,7 +47,12 @@ def account(
     """
     reads: Mapping[str, str] = variant["reads"] if variant else {}
     used = _consumers(facts) | dict(aliases)
+    for alias, name in (variant or {}).get("aliases", {}).items():
+        for one, other in ((alias, name), (name, alias)):
+            if other in used:
+                used.setdefault(one, used[other])
     attributes = variant["attributes"] if variant else {}
+    broken = variant is not None and any(one["subject"] == "structure" for one in variant["failures"])
     rows: list[KeyUse] = []
     gaps: list[Gap] = []
     for key in dict.fromkeys([*config, *reads]):
@@ -55,7 +60,7 @@ def account(
         read = None if variant is None else key in reads
         consumer = used.get(key) or _waiver(key, value, variant)
         rows.append(KeyUse(key, value, read, consumer))
-        if read and consumer is None:
+        if read and consumer is None and not broken:
             gaps.append(_gap(key, value, reads[key], variant))
     return tuple(rows), tuple(gaps)
 
@@ -82,8 +87,10 @@ def _waiver(key: str, value: Any, variant: Mapping[str, Any] | None) -> str | No
             return f"waived: {row.reason}"
     if variant is None:
         return None
-    if value is None or value == [] or value == {}:
+    if value is None or value in ([], {}):
         return "waived: not set in this model"
+    if isinstance(value, list) and len(set(map(repr, value))) == 1:
+        return "waived: the same for every layer"
     effect = variant.get("effects", {}).get(key)
     if effect == "none":
         return "waived: measured, changing it leaves tensors and logits as they are"
@@ -110,7 +117,7 @@ def _gap(key: str, value: Any, where: str, variant: Mapping[str, Any] | None) ->
     effect = (variant or {}).get("effects", {}).get(key, "not tried")
     return Gap(
         key,
-        f"the code reads this key (value {str(value)[:60]!r}, effect of changing it: {effect}) and no fact accounts for it",
+        f"the code reads this key ({str(value)[:60]!r}, changing it: {effect}) and no fact accounts for it",
         hf_source=where,
         write_what="what the key does, as a fact of the blueprint",
         check="logits.max_abs on a toy whose value of the key is unusual",

@@ -12,7 +12,6 @@ from scaffold_tools.blueprint.expressions import (
     fit_layers,
     fit_number,
     is_number,
-    plain_key,
     raised,
     same,
     shown,
@@ -52,7 +51,7 @@ def toys_of(answer: Mapping[str, Any]) -> Toys:
 
 def derive_facts(answer: Mapping[str, Any], draft: Draft) -> None:
     """One fact for each rule whose measurement came out in both toys; a gap for those that did not."""
-    toys, real = toys_of(answer), answer["real"]
+    toys = toys_of(answer)
     a, b = answer["variants"]["a"], answer["variants"]["b"]
     failed = {entry["subject"] for entry in (*a["failures"], *b["failures"])}
     for rule in RULES:
@@ -60,16 +59,15 @@ def derive_facts(answer: Mapping[str, Any], draft: Draft) -> None:
             if rule.name not in failed and not rule.name.startswith("qk_norm.") and "structure" not in failed:
                 draft.gaps.append(Gap(rule.name, "not measured", check="scaffold inspect"))
             continue
-        fact = _fact(rule, a, b, toys, real, draft)
+        fact = _fact(rule, answer, toys, draft)
         if fact is not None:
             draft.facts.append(fact)
 
 
-def _fact(
-    rule: FactRule, a: Mapping[str, Any], b: Mapping[str, Any], toys: Toys, real: Mapping[str, Any], draft: Draft
-) -> Fact | None:
+def _fact(rule: FactRule, answer: Mapping[str, Any], toys: Toys, draft: Draft) -> Fact | None:
+    a, b, real = answer["variants"]["a"], answer["variants"]["b"], answer["real"]
     one, other = a["facts"][rule.name], b["facts"][rule.name]
-    expression = _expression(rule, one, other, toys, a, draft)
+    expression = _expression(rule, answer["variants"], toys, draft)
     if expression is None:
         where = a.get("where", {}).get(rule.name)
         draft.gaps.append(_unexplained(rule.name, one, other, where))
@@ -85,22 +83,22 @@ def _fact(
         value = round(value)
     if rule.kind == "layers":
         value = _per_layer_value(value, draft.value("num_layers"))
-    evidence = [_measured(rule.name, one, other, a), *_key_evidence(rule, expression, toys, real, one, draft)]
+    evidence = [_measured(rule.name, one, other, a), *_key_evidence(rule, expression, real, one, draft)]
     return Fact(rule.name, value, "measured", tuple(evidence), expression)
 
 
-def _expression(
-    rule: FactRule, one: Any, other: Any, toys: Toys, a: Mapping[str, Any], draft: Draft
-) -> Expression | None:
+def _expression(rule: FactRule, variants: Mapping[str, Any], toys: Toys, draft: Draft) -> Expression | None:
+    a, b = variants["a"], variants["b"]
+    one, other = a["facts"][rule.name], b["facts"][rule.name]
     if _layered(one) or _layered(other):
-        layers_a, layers_b = _as_layers(one, toys.a, a), _as_layers(other, toys.b, None)
+        layers_a, layers_b = _as_layers(one, a), _as_layers(other, b)
         return fit_layers(layers_a, layers_b, toys, rule.hints) if layers_a and layers_b else None
     if isinstance(one, bool) and isinstance(other, bool):
         return _flag(rule, one, other, toys, a)
     if is_number(one) and is_number(other):
         found = fit_number(one, other, toys, rule.hints, _quotient(rule, draft))
         if rule.name == "attention.scale" and isinstance(found, Const | None):
-            return _from_head_dim(one, other, a, toys, draft) or found
+            return _from_head_dim(one, other, toys, draft) or found
         return found
     return Const(one) if same(one, other) else None
 
@@ -116,7 +114,7 @@ def _quotient(rule: FactRule, draft: Draft) -> tuple[str, str] | None:
     return (keys[0], keys[1]) if len(keys) == 2 else None
 
 
-def _from_head_dim(one: float, other: float, a: Mapping[str, Any], toys: Toys, draft: Draft) -> Expression | None:
+def _from_head_dim(one: float, other: float, toys: Toys, draft: Draft) -> Expression | None:
     """1/sqrt(head_dim), where it cannot be told from a constant because both toys have the same head_dim."""
     fact = next((fact for fact in draft.facts if fact.name == "head_dim"), None)
     if fact is None or fact.expression is None or isinstance(fact.expression, Const):
@@ -131,11 +129,8 @@ def _layered(value: Any) -> bool:
     return isinstance(value, dict) and "per_layer" in value
 
 
-def _as_layers(value: Any, attributes: Mapping[str, Any], _: Any) -> list[Any]:
-    if _layered(value):
-        return list(value["per_layer"])
-    count = attributes.get("num_hidden_layers")
-    return [value] * count if isinstance(count, int) else []
+def _as_layers(value: Any, variant: Mapping[str, Any]) -> list[Any]:
+    return list(value["per_layer"]) if _layered(value) else [value] * int(variant["facts"]["num_layers"])
 
 
 def _flag(rule: FactRule, one: bool, other: bool, toys: Toys, a: Mapping[str, Any]) -> Expression | None:
@@ -171,7 +166,7 @@ def _short(value: Any) -> str:
 
 
 def _key_evidence(
-    rule: FactRule, expression: Expression, toys: Toys, real: Mapping[str, Any], one: Any, draft: Draft
+    rule: FactRule, expression: Expression, real: Mapping[str, Any], one: Any, draft: Draft
 ) -> list[Evidence]:
     """What the config says; where it says something else than the code does, a note."""
     found: list[Evidence] = []
@@ -207,6 +202,3 @@ def declared_number(name: str, keys: tuple[str, ...], real: Mapping[str, Any]) -
             evidence = (Evidence("key", f"{key} is {real[key]}"),)
             return Fact(name, real[key], "declared", evidence, Product((Term(key),)))
     return None
-
-
-__all__ = ["Draft", "declared_number", "derive_facts", "plain_key", "toys_of"]

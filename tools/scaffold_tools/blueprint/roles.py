@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 from scaffold_tools.blueprint.facts import Evidence, Gap, TensorRole
@@ -92,7 +93,7 @@ def _patterns(observed: dict[str, Any]) -> list[TensorRole]:
         disk = names.get(entry["tensor"]) or entry["tensor"]
         key = (entry["role"], entry["param"], pattern_of(disk))
         evidence = Evidence("probe", f"the toy's {entry['tensor']} acts as {entry['role']}")
-        rows.setdefault(key, TensorRole(key[0], key[2], key[1], (), None, entry.get("packing"), (evidence,)))  # type: ignore[arg-type]
+        rows.setdefault(key, TensorRole(key[0], key[2], key[1], (), None, entry.get("packing"), (evidence,)))
     return list(rows.values())
 
 
@@ -105,14 +106,20 @@ def _prefix_shift(found: list[TensorRole], table: dict[str, TensorInfo]) -> tupl
     for pattern in weights:
         first, _, rest = pattern.partition(".")
         if rest in patterns:
-            return (lambda one: one.removeprefix(f"{first}.")), [
-                f"tensor names lack the prefix {first!r} of the class"
-            ]
+            return partial(_without, f"{first}."), [f"tensor names lack the prefix {first!r} of the class"]
         longer = next((one for one in sorted(patterns) if one.endswith("." + pattern)), None)
         if longer is not None:
             lead = longer.removesuffix(pattern)
-            return (lambda one: one if one in patterns else lead + one), [f"tensor names start with {lead!r}"]
+            return partial(_with, lead, patterns), [f"tensor names start with {lead!r}"]
     return (lambda pattern: pattern), []
+
+
+def _without(prefix: str, pattern: str) -> str:
+    return pattern.removeprefix(prefix)
+
+
+def _with(prefix: str, patterns: set[str], pattern: str) -> str:
+    return pattern if pattern in patterns else prefix + pattern
 
 
 def _missing(row: TensorRole) -> Gap:

@@ -26,9 +26,10 @@ class Setting:
 
     dim: int
     """Rotated dimensions."""
-    max_position_embeddings: int | None
-    original: int | None
-    """`original_max_position_embeddings` of the config itself, where the dict has none."""
+    max_position_embeddings: int
+    """0 where the config has none."""
+    original: int
+    """`original_max_position_embeddings` of the config itself, where the dict has none; 0 where there is none."""
     length: int
     """Sequence length, for the types that change with it."""
 
@@ -59,7 +60,7 @@ def _linear(p: Mapping[str, Any], setting: Setting) -> Table:
 
 
 def _dynamic(p: Mapping[str, Any], setting: Setting) -> Table:
-    limit = setting.max_position_embeddings or 1
+    limit = setting.max_position_embeddings
     length = max(setting.length, limit)
     factor, dim = p["factor"], setting.dim
     theta = p["rope_theta"] * ((factor * length / limit) - (factor - 1)) ** (dim / (dim - 2))

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from scaffold_tools.blueprint.expressions import Toys, evaluate, fit_layers, fit_number, is_number, plain_key
-from scaffold_tools.blueprint.facts import Const, Evidence, Expression, Fact, Gap, Product, Term
+from scaffold_tools.blueprint.facts import Const, Evidence, Expression, Fact, Gap
 from scaffold_tools.blueprint.measured import Draft, toys_of
 from scaffold_tools.blueprint.rope import Setting, agrees, base_table, table
 
@@ -18,8 +18,9 @@ LENGTH = {"a": 37, "b": 31}
 
 def derive_rope(answer: Mapping[str, Any], draft: Draft) -> None:
     """Facts `rope.*` and `position.kind`."""
-    measured = {name: _per_layer(answer["variants"][name]) for name in ("a", "b")}
-    if measured["a"] is None or measured["b"] is None:
+    found = {name: _per_layer(answer["variants"][name]) for name in ("a", "b")}
+    measured = {name: layers for name, layers in found.items() if layers is not None}
+    if len(measured) < 2:
         return
     learned = any(row["role"] == "embed.positions" for row in answer["variants"]["a"]["roles"])
     turning = {name: [one for one in layers if one is not None] for name, layers in measured.items()}
@@ -83,22 +84,22 @@ def _fraction(share: list[float], toys: Toys) -> Expression | None:
     return plain_key(share[0], share[1], toys, (*keys, *nested))
 
 
-def _add(draft: Draft, name: str, value: Any, expression: Expression | None, one: Any, other: Any) -> None:
-    evidence = (Evidence("probe", f"measured {one} and {other} in the two toys"),)
+def _add(draft: Draft, name: str, value: Any, expression: Expression | None, *seen: Any) -> None:
+    evidence = (Evidence("probe", f"measured {seen[0]} and {seen[1]} in the two toys"),)
     draft.facts.append(Fact(name, value, "measured", evidence, expression))
 
 
-def _sets(measured: Mapping[str, list[Any] | None], answer: Mapping[str, Any], draft: Draft) -> Fact | None:
+def _sets(measured: Mapping[str, list[Any]], answer: Mapping[str, Any], draft: Draft) -> Fact | None:
     """`rope.sets`: each distinct table with the settings it comes from, and the layers that use it."""
     origins: dict[str, list[Any]] = {}
     for name, layers in measured.items():
         variant = answer["variants"][name]
-        origins[name] = [None if one is None else _origin(one, variant, LENGTH[name]) for one in layers or ()]
+        origins[name] = [None if one is None else _origin(one, variant, LENGTH[name]) for one in layers]
     both = set(map(str, origins["a"])) | set(map(str, origins["b"]))
     unknown = [one for layers in origins.values() for one in layers if one == "unknown"]
     if unknown:
         where = answer["variants"]["a"].get("where", {}).get("rope")
-        rotation = next(one for one in measured["a"] or () if one is not None)
+        rotation = next(one for one in measured["a"] if one is not None)
         draft.gaps.append(
             Gap(
                 "rope.sets",
@@ -159,8 +160,8 @@ def _fixed_theta(rotation: Mapping[str, Any]) -> float | None:
 def _setting(dim: int, attributes: Mapping[str, Any], length: int) -> Setting:
     return Setting(
         dim,
-        attributes.get("max_position_embeddings"),
-        attributes.get("original_max_position_embeddings"),
+        int(attributes.get("max_position_embeddings") or 0),
+        int(attributes.get("original_max_position_embeddings") or 0),
         length,
     )
 
@@ -195,6 +196,3 @@ def _real_set(label: str, index: int, per_layer: list[Any], answer: Mapping[str,
         "config_key": key if origin == "settings" else None,
         "theta_key": key if origin == "theta" else None,
     }
-
-
-__all__ = ["Product", "Term", "derive_rope"]

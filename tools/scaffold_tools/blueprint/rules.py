@@ -49,7 +49,9 @@ RULES: tuple[FactRule, ...] = (
     FactRule("qk_norm.after_rope", "flag"),
     FactRule("qk_norm.zero_centered", "flag"),
     FactRule("qk_norm.eps", "float", ("rms_norm_eps", "layer_norm_eps", "norm_eps")),
-    FactRule("mlp.activation", "word", ("hidden_act", "hidden_activation", "activation_function"), "silu"),
+    FactRule(
+        "mlp.activation", "word", ("hidden_act", "hidden_activation", "activation_function", "activation"), "silu"
+    ),
     FactRule("mlp.gated", "flag", (), True),
     FactRule("bias.qkv", "flag", ("attention_bias", "use_qkv_bias", "use_bias", "qkv_bias"), False),
     FactRule("bias.o", "flag", ("attention_bias", "use_bias"), False),

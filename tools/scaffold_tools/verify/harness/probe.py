@@ -54,6 +54,7 @@ def _variant(toy: Any, config: dict[str, Any], variant: str, options: dict[str, 
     observations["attributes"] = attributes(hf_config)
     observations["toy"] = {key: value for key, value in small.items() if key != "architectures"}
     keys = set(hf_config.to_dict()) | set(small)
+    observations["aliases"] = dict(getattr(type(hf_config), "attribute_map", None) or {})
     observations["reads"] = {key: _short(where) for key, where in reads.items() if key in keys}
     observations["class"] = {
         "name": type(model).__name__,
@@ -61,7 +62,7 @@ def _variant(toy: Any, config: dict[str, Any], variant: str, options: dict[str, 
     }
     observations["names"] = _disk_names(model)
     if variant == "a":
-        observations["effects"], observations["flips"] = _vary(toy, small, reads, model, graph, ids, options)
+        observations["effects"], observations["flips"] = _vary(toy, small, reads, (model, graph, ids), options)
     return observations
 
 
@@ -97,15 +98,14 @@ def _vary(
     toy: Any,
     small: dict[str, Any],
     reads: dict[str, str],
-    model: Any,
-    graph: Any,
-    ids: torch.Tensor,
+    base_run: tuple[Any, Any, torch.Tensor],
     options: dict[str, Any],
 ) -> tuple[dict[str, str], dict[str, Any]]:
     """Change each key that the code reads, one at a time: what happens to tensors and logits; for flags, to the facts.
 
     The changed model gets the base model's weights wherever names and shapes agree.
     """
+    model, graph, ids = base_run
     state = model.state_dict()
     base = (_signature(state), graph.tensors[graph.output])
     effects: dict[str, str] = {}

@@ -45,29 +45,31 @@ def read_heads(graph: Graph, layer: Layer) -> Heads:
     v, value_groups = _distinct(graph.tensors[layer.site.v].double())
     if groups != value_groups:
         raise Unmeasured(f"{groups} key heads and {value_groups} value heads")
-    packing, parts = _parts(graph, layer, count, groups, q, v)
+    packing, parts = _parts(graph, layer, groups, q, v)
     clip, clipped = _clip(graph, layer, parts)
     q_norm, k_norm = layer.norms.get("norm.q"), layer.norms.get("norm.k")
     after = None
     if q_norm is not None and k_norm is not None:
         after = graph.part_of(q_norm.x) not in _direct(graph, layer)
-    before_q, after_q = _around_rope(graph, q_norm, after, clipped["q"], q, count)
-    before_k, after_k = _around_rope(graph, k_norm, after, clipped["k"], k, groups)
+    before_q, after_q = _around_rope(graph, q_norm, after, (clipped["q"], q))
+    before_k, after_k = _around_rope(graph, k_norm, after, (clipped["k"], k))
     return Heads(after_q, after_k, v, before_q, before_k, groups, packing, clip, after)
 
 
 def _direct(graph: Graph, layer: Layer) -> set[int]:
     outputs = {graph.part_of(layer.q.y), graph.resolve(layer.q.y), layer.q.y}
     for node in graph.nodes:
-        if node.op in ("clamp", "clamp_") and graph.part_of(node.inputs[0]) in outputs:
+        if node.op == "clamp" and graph.part_of(node.inputs[0]) in outputs:
             outputs.update(node.outputs)
     return outputs
 
 
 def _around_rope(
-    graph: Graph, norm: Norm | None, after: bool | None, projected: torch.Tensor, final: torch.Tensor, count: int
+    graph: Graph, norm: Norm | None, after: bool | None, ends: tuple[torch.Tensor, torch.Tensor]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """(before, after) the rotation."""
+    """(before, after) the rotation; `ends` are the projection's output and the product's operand."""
+    projected, final = ends
+    count = final.shape[0]
     if norm is None:
         return projected, final
     if after:
@@ -113,9 +115,10 @@ def _distinct(heads: torch.Tensor) -> tuple[torch.Tensor, int]:
 
 
 def _parts(
-    graph: Graph, layer: Layer, count: int, groups: int, q: torch.Tensor, v: torch.Tensor
+    graph: Graph, layer: Layer, groups: int, q: torch.Tensor, v: torch.Tensor
 ) -> tuple[str | None, dict[str, torch.Tensor]]:
     """Outputs of the projections by part, [heads, S, dim]; for a fused projection its packing is found by matching."""
+    count = q.shape[0]
     nodes = {layer.q.node, layer.k.node, layer.v.node}
     length, dim, value_dim = graph.length, q.shape[-1], v.shape[-1]
     if len(nodes) == 3:
@@ -169,7 +172,7 @@ def _clip(graph: Graph, layer: Layer, parts: dict[str, torch.Tensor]) -> tuple[f
     bounds = set()
     for linear, end in ((layer.q, layer.site.q), (layer.k, layer.site.k), (layer.v, layer.site.v)):
         for node in unused_operators(graph, linear.y, end):
-            if node.op in ("clamp", "clamp_"):
+            if node.op == "clamp":
                 bounds.add(tuple(float(arg) for arg in node.args[1:3]) if len(node.args) > 2 else (None, None))
     if not bounds:
         return None, parts
@@ -208,6 +211,13 @@ def window(graph: Graph, layer: Layer) -> int | None:
 def added_bias(graph: Graph, layer: Layer) -> Node | None:
     """The operator that adds something other than a mask to the scores (ALiBi, relative positions)."""
     seen = visible(graph, layer)
+    product = layer.site.product
+    if (
+        product.op == "baddbmm"
+        and float(product.kwargs.get("beta", 1.0))
+        and bool(graph.tensors[product.inputs[0]].any())
+    ):
+        return product
     for node in layer.site.between:
         if node.op != "add":
             continue

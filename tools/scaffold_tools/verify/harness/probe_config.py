@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from typing import Any
 
 QUIET_FILES = (
-    "configuration_", "modeling_utils.py", "toy", "probe", "dynamic_module_utils.py", "auto_factory.py", "import_utils.py",
-    "modeling_attn_mask_utils.py", "core_model_loading.py", "generic.py", "hub.py", "loss_utils.py", "output_capturing.py",
-)  # fmt: skip
+    *("configuration_", "modeling_utils.py", "toy", "probe", "dynamic_module_utils.py", "auto_factory.py"),
+    *("import_utils.py", "modeling_attn_mask_utils.py", "core_model_loading.py", "generic.py", "hub.py"),
+    *("loss_utils.py", "output_capturing.py"),
+)
 """Files whose reads are bookkeeping, not the model's arithmetic (beginnings of base names)."""
 QUIET_FOLDERS = ("/generation/", "/torch/", "/quantizers/")
 

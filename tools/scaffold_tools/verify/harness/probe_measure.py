@@ -13,7 +13,7 @@ from probe_norms import fit_norm
 from probe_rope import fit_rotation
 from probe_structure import Linear, Norm
 from probe_trace import Graph
-from probe_values import Unmeasured, bend, clean, ratio
+from probe_values import TOLERANCE, Unmeasured, bend, clean, misfit, ratio
 
 
 class Notebook:
@@ -110,13 +110,15 @@ def _embedding_factor(book: Notebook, skeleton: Skeleton) -> None:
     where = graph.where(skeleton.entry)
     if skeleton.positions is not None:
         places = graph.tensors[skeleton.positions.outputs[0]].reshape(graph.length, -1).double()
-        if ratio(start, found + places) is None:
+        both = torch.stack([found.flatten(), places.flatten()], dim=1)
+        factors = torch.linalg.lstsq(both, start.flatten()[:, None]).solution.flatten()
+        if misfit(both @ factors, start.flatten()) > TOLERANCE or abs(float(factors[1]) - 1) > TOLERANCE:
             raise Unmeasured("the first layer's input is not token plus position embedding")
-        book.fact("embedding.multiplier", 1.0, where)
+        book.fact("embedding.multiplier", clean(float(factors[0])), where)
         return
     factor = ratio(start, found)
     if factor is None:
-        raise Unmeasured(f"the first layer's input is no multiple of the token embedding ({where})")
+        raise Unmeasured("the first layer's input is no multiple of the token embedding")
     book.fact("embedding.multiplier", factor, where)
 
 
@@ -311,10 +313,7 @@ def _width(graph: Graph, role: str, layer: Layer, fit: Any) -> str:
     head_dim = graph.tensors[layer.site.q].shape[-1]
     if fit.width != head_dim:
         return "full"
-    size = 1
-    for length in fit.shape:
-        size *= length
-    return "per_head" if size in (head_dim, 1) else "per_head_distinct"
+    return "per_head"
 
 
 def _agreed(book: Notebook, prefix: str, fits: list[Any], fields: tuple[str, ...]) -> None:

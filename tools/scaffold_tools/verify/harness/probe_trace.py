@@ -14,11 +14,23 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 VIEWS = frozenset(
-    "view _unsafe_view reshape t transpose permute expand unsqueeze squeeze alias detach clone contiguous _to_copy"
-    " lift_fresh repeat movedim swapaxes copy".split()
+    {
+        "view",
+        "_unsafe_view",
+        "reshape",
+        "t",
+        "transpose",
+        "permute",
+        "expand",
+        "unsqueeze",
+        "squeeze",
+        "alias",
+        "detach",
+    }
+    | {"clone", "contiguous", "_to_copy", "lift_fresh", "repeat", "movedim", "swapaxes", "copy"}
 )
 """Operators whose result holds the operand's numbers, all of them, in another layout (or dtype)."""
-PARTS = frozenset("slice select split split_with_sizes chunk unbind index_select narrow".split())
+PARTS = frozenset({"slice", "select", "split", "split_with_sizes", "chunk", "unbind", "index_select", "narrow"})
 """Operators whose result holds some of the operand's numbers."""
 
 
@@ -174,6 +186,8 @@ class Recorder(TorchDispatchMode):
             self._freeze(tensor)
         result = func(*args, **kwargs)
         name = func.overloadpacket.__name__
+        if name.endswith("_") and not name.startswith("_"):
+            name = name.removesuffix("_")  # in place or not, it computes the same
         node = Node(len(self.graph.nodes), name, inputs, [], seen_args, seen_kwargs, _caller())
         self.graph.nodes.append(node)
         for value in dict.fromkeys(inputs):
