@@ -194,7 +194,8 @@ YARN_ROPE = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddin
 DYNAMIC_ROPE = {"rope_type": "dynamic", "factor": 3.0}
 LONGROPE = {
     "rope_type": "longrope", "factor": 4.0, "original_max_position_embeddings": 1024,
-    "short_factor": [1.0 + 0.1 * index for index in range(32)], "long_factor": [2.0 + 0.3 * index for index in range(32)],
+    "short_factor": [1.0 + 0.1 * index for index in range(32)],
+    "long_factor": [2.0 + 0.3 * index for index in range(32)],
 }  # fmt: skip
 
 
@@ -434,7 +435,7 @@ def starcoder2() -> Model:
 def phi() -> Model:
     """Phi: parallel sublayers from one LayerNorm, biases everywhere and on the head, partial rotation."""
     config = base_config(
-        "phi", "PhiForCausalLM", head_dim=..., rms_norm_eps=..., layer_norm_eps=1e-5, hidden_act="gelu_new",
+        "phi", "PhiForCausalLM", head_dim=..., rms_norm_eps=..., layer_norm_eps=1e-5, hidden_act="gelu_pytorch_tanh",
         rope_theta=..., embd_pdrop=0.0, resid_pdrop=0.0, attention_bias=...,
         rope_parameters={"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5},
     )  # fmt: skip
@@ -467,6 +468,132 @@ def phi() -> Model:
     )
 
 
+def hunyuan(rope: dict[str, Any] | None = None) -> Model:
+    """HunYuan: q/k norms after the rotation, biases of attention alone; dynamic rope with alpha on request."""
+    rope = rope or {"rope_type": "default"}
+    config = base_config(
+        "hunyuan_v1_dense", "HunYuanDenseV1ForCausalLM", rope_theta=..., attention_bias=True,
+        rope_parameters={"rope_theta": 10000.0, **rope},
+    )  # fmt: skip
+    one = rope_set(list(range(6)), rope["rope_type"]) | {"parameters": rope}
+    return model(
+        config,
+        {
+            "rope.sets": ([one], None),
+            "qk_norm.kind": const("per_head"),
+            "qk_norm.after_rope": const(True),
+            "qk_norm.zero_centered": const(False),
+            "qk_norm.eps": (1e-6, key("rms_norm_eps")),
+            "bias.qkv": (True, key("attention_bias")),
+            "bias.o": (True, key("attention_bias")),
+        },
+        (
+            role("norm.q", LAYERS + "self_attn.query_layernorm.weight", (64,)),
+            role("norm.k", LAYERS + "self_attn.key_layernorm.weight", (64,)),
+            *biases("attn.q", "attn.k", "attn.v", "attn.o"),
+        ),
+    )
+
+
+def exaone4() -> Model:
+    """EXAONE 4: norms after the sublayers alone, windows with scaled rope, full attention without positions."""
+    config = base_config(
+        "exaone4", "Exaone4ForCausalLM", head_dim=..., sliding_window=512, layer_types=_KINDS, rope_theta=...,
+        sliding_window_pattern=2, rope_parameters={"rope_theta": 1000000.0, **LLAMA3_ROPE},
+    )  # fmt: skip
+    return model(
+        config,
+        {
+            "attention.window": _windows(_KINDS),
+            "rope.sets": ([rope_set([0, 2, 4], "llama3")], None),
+            "qk_norm.kind": const("per_head"),
+            "qk_norm.after_rope": const(False),
+            "qk_norm.zero_centered": const(False),
+            "qk_norm.eps": (1e-6, key("rms_norm_eps")),
+        },
+        (*_POST_ONLY, *_per_head_norms()),
+        without=("norm.pre_attn", "norm.pre_mlp"),
+    )
+
+
+def glm4() -> Model:
+    """GLM 4: sandwich norms, interleaved partial rotation."""
+    config = base_config(
+        "glm4", "Glm4ForCausalLM", rope_theta=..., pad_token_id=0,
+        rope_parameters={"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5},
+    )  # fmt: skip
+    sandwich = {
+        "norm.pre_attn": "input_layernorm", "norm.post_attn": "post_self_attn_layernorm",
+        "norm.pre_mlp": "post_attention_layernorm", "norm.post_mlp": "post_mlp_layernorm",
+    }  # fmt: skip
+    gate_up = TensorRole(
+        "mlp.gate_up", f"{LAYERS}mlp.gate_up_proj.weight", "weight", (5632, 1024), tuple(range(6)), "concat:gate,up"
+    )
+    return model(
+        config,
+        {
+            "rope.pairing": const("interleaved"),
+            "rope.dim": (32, None),
+            "rope.fraction": (0.5, key("rope_parameters.partial_rotary_factor")),
+        },
+        (*(role(name, f"{LAYERS}{path}.weight", (1024,)) for name, path in sandwich.items()), gate_up),
+        without=("mlp.gate", "mlp.up"),
+    )
+
+
+def mpt() -> Model:
+    """MPT: ALiBi, LayerNorm without bias, exact GELU without a gate, fused projections."""
+    config = {
+        "architectures": ["MptForCausalLM"], "model_type": "mpt", "vocab_size": 32000, "d_model": 1024, "n_heads": 16,
+        "n_layers": 6, "expansion_ratio": 4, "max_seq_len": 2048, "layer_norm_epsilon": 1e-5, "resid_pdrop": 0.0,
+        "emb_pdrop": 0.0, "tie_word_embeddings": True, "initializer_range": 0.02,
+        "attn_config": {"attn_pdrop": 0, "alibi": True, "alibi_bias_max": 8},
+    }  # fmt: skip
+    names = {
+        "hidden_size": 1024, "num_hidden_layers": 6, "num_attention_heads": 16, "num_key_value_heads": 16,
+        "intermediate_size": 4096, "max_position_embeddings": 2048, "rms_norm_eps": 1e-5, "hidden_act": "gelu",
+    }  # fmt: skip
+    layers = "transformer.blocks.*."
+    paths = {
+        "norm.pre_attn": "norm_1", "norm.pre_mlp": "norm_2", "attn.o": "attn.out_proj", "mlp.up": "ffn.up_proj",
+        "mlp.down": "ffn.down_proj",
+    }  # fmt: skip
+    width = (4096, Product((Term("d_model"),), 4.0))
+    per_head = Product((Term("hidden_size"), Term("num_attention_heads", -1.0)))
+    described = model(
+        {**config, **names},
+        {
+            "num_layers": (6, key("n_layers")),
+            "hidden_size": (1024, key("d_model")),
+            "num_attention_heads": (16, key("n_heads")),
+            "num_query_groups": (16, key("n_heads")),
+            "head_dim": (64, per_head),
+            "ffn_hidden_size": width,
+            "max_position_embeddings": (2048, key("max_seq_len")),
+            "norm.kind": const("layernorm"),
+            "norm.eps": (1e-5, key("layer_norm_epsilon")),
+            "attention.scale": (0.125, Product((Term("hidden_size", -0.5), Term("num_attention_heads", 0.5)))),
+            "position.kind": const("alibi"),
+            "rope.pairing": const("half"),
+            "rope.dim": const(0),
+            "rope.sets": ([], None),
+            "mlp.gated": const(False),
+            "mlp.activation": ("gelu", None),
+        },
+        (
+            role("embed.tokens", "transformer.wte.weight", (32000, 1024)),
+            role("norm.final", "transformer.norm_f.weight", (1024,)),
+            TensorRole(
+                "attn.qkv", layers + "attn.Wqkv.weight", "weight", (3072, 1024), tuple(range(6)), "concat:q,k,v"
+            ),
+            *(role(name, f"{layers}{path}.weight", (1,)) for name, path in paths.items()),
+        ),
+        without=("attn.q", "attn.k", "attn.v", "mlp.gate"),
+    )
+    keys = tuple(use for use in described.blueprint.keys if use.key in config)
+    return Model(config, dataclasses.replace(described.blueprint, keys=keys))
+
+
 MODELS = {
     "gemma": gemma,
     "gemma2": gemma2,
@@ -484,4 +611,9 @@ MODELS = {
     "cohere": cohere,
     "cohere_qk_norm": lambda: cohere(use_qk_norm=True),
     "phi": phi,
+    "hunyuan": hunyuan,
+    "hunyuan_alpha": lambda: hunyuan({"rope_type": "dynamic", "alpha": 100.0, "factor": 2.0}),
+    "exaone4": exaone4,
+    "glm4": glm4,
+    "mpt": mpt,
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scaffold_tools.blueprint.facts import Blueprint, Gap
+from scaffold_tools.blueprint.facts import Blueprint
 from scaffold_tools.targets.megatron_bridge.blocks.facts import expression, has, is_number
 from scaffold_tools.targets.megatron_bridge.blocks.model import BlockRow, Naming, Part, ProviderField, ProviderSetting
 
@@ -46,9 +46,10 @@ def _windows(blueprint: Blueprint, naming: Naming) -> Part:
 
 
 def _alibi(blueprint: Blueprint, naming: Naming) -> Part:
-    if blueprint.value("alibi.slopes") not in (None, "power"):
-        return Part(covers=(), gaps=(Gap("position.kind", "ALiBi slopes other than powers of 2^(-8/heads)"),))
-    return Part(features=("core_attention", "eager_attention", "alibi"))
+    return Part(
+        features=("core_attention", "eager_attention", "alibi"),
+        settings=(ProviderSetting("position_embedding_type", "none", comment="Positions enter as biases on scores."),),
+    )
 
 
 def _clip(blueprint: Blueprint, naming: Naming) -> Part:

@@ -42,7 +42,7 @@ SPEC_FEATURES = frozenset(
         "core_attention",
         "self_attention",
         "proj_bias",
-        "qk_norm_sharded",
+        "qk_norm_heads",
         "qk_norm_own",
         "parallel_residual",
     }
@@ -56,20 +56,18 @@ FRAGMENTS: tuple[Fragment, ...] = (
     Fragment("activation_uses", _any("activation_torch"), (), ("torch",)),
     Fragment("norm", _any("plain_norm"), (_CONFIG, _TENSOR), ("torch", "torch.nn.functional as F")),
     Fragment(
-        "qk_norm_sharded",
-        _any("qk_norm_sharded"),
+        "qk_norm_heads",
+        _any("qk_norm_heads"),
         (
             _CONFIG,
             _TENSOR,
             Import("megatron.core", "parallel_state"),
-            Import("megatron.core.tensor_parallel", "set_tensor_model_parallel_attributes"),
             Import("megatron.core.transformer.module", "MegatronModule"),
-            Import("megatron.core.transformer.utils", "make_sharded_tensors_for_checkpoint"),
         ),
         ("torch",),
     ),
     Fragment(
-        "qk_norm_sharded",
+        "qk_norm_heads",
         _any("qk_norm_full_width"),
         (
             Import("megatron.core.tensor_parallel", "copy_to_tensor_model_parallel_region"),
@@ -157,7 +155,8 @@ def expand(features: frozenset[str]) -> frozenset[str]:
         features = features | {"self_attention"}
     if "core_attention" in features and "eager_attention" not in features:
         features = features | {"fused_core_attention"}
-    if features & {"layer_windows", "qk_norm_own"}:
+    own_norm = "qk_norm_own" in features and "qk_norm_no_bias" not in features
+    if own_norm or ("layer_windows" in features and "eager_attention" not in features):
         features = features | {"copies_config"}
     return features
 
@@ -187,7 +186,6 @@ def _used(features: frozenset[str]) -> list[Fragment]:
 # (all of these features, from-imports, plain imports, Transformer Engine names)
 _USES: tuple[tuple[frozenset[str], tuple[Import, ...], tuple[str, ...], tuple[str, ...]], ...] = (
     (_any("copies_config"), (), ("copy",), ()),
-    (_any("qk_norm_own"), (), (), ("TENorm",)),
     (_any("qk_norm_no_bias"), (_TENSOR,), ("torch", "torch.nn.functional as F"), ()),
     (
         _any("fused_core_attention"),
@@ -197,9 +195,9 @@ _USES: tuple[tuple[frozenset[str], tuple[Import, ...], tuple[str, ...], tuple[st
     ),
     (
         _any("qk_norm_after_rope"),
-        (_TENSOR, _CONFIG),
+        (_TENSOR, _CONFIG, Import("megatron.core.transformer.identity_op", "IdentityOp")),
         (),
-        ("TENorm",),
+        (),
     ),
     (
         _any("qk_norm_after_rope", "fused_core_attention"),
@@ -230,6 +228,10 @@ def _uses_by_feature(features: frozenset[str]) -> tuple[list[Import], list[str],
             imports.append(Import("megatron.core.transformer.mlp", "MLP"))
             imports.append(Import("megatron.core.transformer.mlp", "MLPSubmodules"))
             engine |= {name for name in _ENGINE_LINEARS if name in value}
+    if "qk_norm_own" in features and "qk_norm_no_bias" not in features:
+        engine.add("TENorm")
+    if "qk_norm_after_rope" in features and "qk_norm_own" not in features:
+        engine.add("TENorm")
     if "plain_norm" in features:
         imports.append(Import("megatron.core.transformer.transformer_block", "TransformerBlockSubmodules"))
         imports.append(Import("megatron.core.transformer.transformer_block", "get_num_layers_to_build"))
@@ -250,8 +252,10 @@ def spec_lines(features: frozenset[str], naming: Naming) -> list[tuple[str, str]
         ("self_attention" in features, "attention.module", f"{prefix}SelfAttention"),
         (unfused_norm or "no_pre_attn_norm" in features, core + "linear_qkv", "TEColumnParallelLinear"),
         ("core_attention" in features, core + "core_attention", f"{prefix}CoreAttention"),
-        ("qk_norm_sharded" in features, core + "q_layernorm", f"{prefix}QueryNorm"),
-        ("qk_norm_sharded" in features, core + "k_layernorm", f"{prefix}KeyNorm"),
+        ("qk_norm_heads" in features, core + "q_layernorm", f"{prefix}QueryNorm"),
+        ("qk_norm_heads" in features, core + "k_layernorm", f"{prefix}KeyNorm"),
+        ("qk_norm_after_rope" in features, core + "q_layernorm", "IdentityOp"),
+        ("qk_norm_after_rope" in features, core + "k_layernorm", "IdentityOp"),
         (_own_before_rope(features), core + "q_layernorm", _own_norm(features, naming)),
         (_own_before_rope(features), core + "k_layernorm", _own_norm(features, naming)),
         (bool(features & {"post_attn_norm", "proj_bias"}), core + "linear_proj", _projection(features, prefix)),

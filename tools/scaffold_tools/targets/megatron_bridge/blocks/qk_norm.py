@@ -28,7 +28,7 @@ def _has(blueprint: Blueprint, kind: str) -> bool:
 
 
 def _per_head_weight(blueprint: Blueprint) -> bool:
-    """A weight [heads, head_dim]: every head has its own, so it is sharded like the heads."""
+    """A weight [heads, head_dim]: every head has its own."""
     role = blueprint.role("norm.q")
     return role is not None and len(role.shape) == 2
 
@@ -101,13 +101,13 @@ def _full(blueprint: Blueprint, naming: Naming) -> Part:
     if own == "qk_norm_full_width" and norm_kind(blueprint) == "layernorm":
         return Part(covers=(), gaps=(Gap("qk_norm.kind", "a LayerNorm over all heads together has no block"),))
     return Part(
-        features=("qk_norm_sharded", own, *_shared_features(blueprint)),
+        features=("qk_norm_heads", own, *_shared_features(blueprint)),
         fields=_eps_field(blueprint),
         settings=(ProviderSetting("qk_layernorm", True),),
         names=(("norm.q", f"{_ATTENTION}q_layernorm"), ("norm.k", f"{_ATTENTION}k_layernorm")),
         module_types=(
-            (f"{naming.prefix}QueryNorm", "column"),
-            (f"{naming.prefix}KeyNorm", "column"),
+            (f"{naming.prefix}QueryNorm", "replicated"),
+            (f"{naming.prefix}KeyNorm", "replicated"),
         ),
     )
 
@@ -117,7 +117,7 @@ def _own_config(blueprint: Blueprint, naming: Naming) -> Part:
     return Part(
         features=("qk_norm_own", *bare, *_shared_features(blueprint)),
         fields=_eps_field(blueprint),
-        settings=(ProviderSetting("qk_layernorm", True),) if not _after_rope(blueprint) else (),
+        settings=(ProviderSetting("qk_layernorm", True),),
         module_types=((f"{naming.prefix}QKNorm", "replicated"),) if bare else (),
     )
 
@@ -126,9 +126,8 @@ def _rotated(blueprint: Blueprint, naming: Naming) -> Part:
     core = f"{_ATTENTION}core_attention."
     return Part(
         features=("qk_norm_after_rope", "core_attention"),
-        settings=(
-            ProviderSetting("qk_layernorm", False, comment="The norms act after the rotation, in the core attention."),
-        ),
+        # On, although the norms before the rotation are identities: it makes Megatron sum the gradients of q/k norms.
+        settings=(ProviderSetting("qk_layernorm", True, comment="The norms act after the rotation."),),
         names=(("norm.q", f"{core}q_layernorm"), ("norm.k", f"{core}k_layernorm")),
     )
 

@@ -25,7 +25,7 @@ LENGTH_DEPENDENT = frozenset({"dynamic", "longrope"})
 """The frequencies follow from the length of the sequence."""
 SCALES_ATTENTION = frozenset({"yarn", "longrope"})
 """cos and sin are multiplied by an attention factor."""
-USES_MAX_POSITIONS = frozenset({"dynamic", "yarn", "longrope"})
+USES_MAX_POSITIONS = frozenset({"dynamic", "yarn", "longrope", "llama3"})
 
 
 def rope_sets(blueprint: Blueprint) -> list[dict[str, Any]]:
@@ -53,6 +53,8 @@ def _part(blueprint: Blueprint, naming: Naming) -> Part:
         features.append("rope_by_length")
     if types & SCALES_ATTENTION:
         features.append("rope_attention_factor")
+    if any((one.get("parameters") or {}).get("alpha") for one in sets):
+        features.append("rope_alpha")
     root = str(sets[0]["config_key"]).rpartition(".")[0] if len(sets) > 1 else str(sets[0]["config_key"])
     fields = [
         ProviderField(
