@@ -121,6 +121,8 @@ class LaneSession:
         """End the server and everything it runs; leaves no process behind. May be called twice."""
         process, self._process = self._process, None
         if process is not None:
+            if not self._ready:
+                process.kill()  # no job runs yet, and it would finish its imports before it looked at its input
             self._reap(process)
         self._scratch.cleanup()
 

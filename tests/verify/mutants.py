@@ -1,0 +1,134 @@
+"""Integrations that are wrong on purpose, each a small package that subclasses a bridge of Megatron-Bridge."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+SOURCE = '''
+import torch
+from megatron.bridge.models.conversion.mapping_registry import MegatronMappingRegistry
+from megatron.bridge.models.conversion.model_bridge import MegatronModelBridge
+from {module} import {bridge}
+from megatron.core.models.gpt.gpt_model import GPTModel
+from transformers import {architecture}
+
+
+def replace(mappings, megatron, **fields):
+    """Change fields of the mapping of one Megatron parameter."""
+    for mapping in mappings:
+        if mapping.megatron_param == megatron:
+            for name, value in fields.items():
+                setattr(mapping, name, value)
+
+
+@MegatronModelBridge.register_bridge(source={architecture}, target=GPTModel)
+class TestedBridge({bridge}):
+    def provider_bridge(self, hf_pretrained):
+        provider = super().provider_bridge(hf_pretrained)
+        {provider}
+        return provider
+
+    def mapping_registry(self):
+        mappings = list(super().mapping_registry().mappings)
+        {mappings}
+        return MegatronMappingRegistry(*mappings)
+'''
+
+
+@dataclass(frozen=True)
+class Base:
+    """A bridge to start from."""
+
+    module: str
+    bridge: str
+    architecture: str
+
+
+QWEN3 = Base("megatron.bridge.models.qwen.qwen3_bridge", "Qwen3Bridge", "Qwen3ForCausalLM")
+QWEN2 = Base("megatron.bridge.models.qwen.qwen2_bridge", "Qwen2Bridge", "Qwen2ForCausalLM")
+MISTRAL = Base("megatron.bridge.models.mistral.mistral_bridge", "MistralBridge", "MistralForCausalLM")
+GEMMA2 = Base("megatron.bridge.models.gemma.gemma2_bridge", "Gemma2Bridge", "Gemma2ForCausalLM")
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One deliberate mistake and the checks that must catch it."""
+
+    name: str
+    provider: str = "pass"
+    mappings: str = "pass"
+    base: Base = QWEN3
+    caught_by: tuple[str, ...] = ("logits.max_abs",)
+    exact_round_trip: bool = True
+
+
+INPUT_NORM = "decoder.layers.*.self_attention.linear_qkv.layer_norm_weight"
+MLP_NORM = "decoder.layers.*.mlp.linear_fc1.layer_norm_weight"
+GATE_UP = "decoder.layers.*.mlp.linear_fc1.weight"
+QKV = "decoder.layers.*.self_attention.linear_qkv.weight"
+HF = "model.layers.*."
+
+MUTANTS: tuple[Mutant, ...] = (
+    Mutant("rope_base_off_by_a_percent", "provider.rotary_base *= 1.01"),
+    Mutant("eps_off_by_a_percent", "provider.layernorm_epsilon *= 1.01"),
+    Mutant("eps_left_at_its_default", "provider.layernorm_epsilon = 1e-5"),
+    Mutant("another_activation", "provider.activation_func = torch.nn.functional.gelu"),
+    Mutant("softmax_scale", "provider.softmax_scale = provider.hidden_size**-0.5"),
+    Mutant("zero_centred_norms", "provider.layernorm_zero_centered_gamma = True"),
+    Mutant("interleaved_rope", "provider.rotary_interleaved = True"),
+    Mutant("half_of_each_head_rotated", "provider.rotary_percent = 0.5"),
+    Mutant("no_position_in_the_last_layer", "provider.no_rope_freq = [0] * (provider.num_layers - 1) + [1]"),
+    Mutant("window_too_wide_by_one", "provider.window_size = (provider.window_size[0] + 1, 0)", base=MISTRAL),
+    Mutant("window_forgotten", "provider.window_size = None", base=MISTRAL),
+    Mutant("window_nobody_asked_for", "provider.window_size = (30, 0)"),
+    Mutant(
+        "gate_and_up_swapped",
+        mappings=f'replace(mappings, "{GATE_UP}", hf_param=dict(gate="{HF}mlp.up_proj.weight", '
+        f'up="{HF}mlp.gate_proj.weight"))',
+    ),
+    Mutant(
+        "norms_swapped",
+        mappings=f'replace(mappings, "{INPUT_NORM}", hf_param="{HF}post_attention_layernorm.weight"); '
+        f'replace(mappings, "{MLP_NORM}", hf_param="{HF}input_layernorm.weight")',
+    ),
+    Mutant(
+        "keys_and_values_swapped",
+        mappings=f'replace(mappings, "{QKV}", hf_param=dict(q="{HF}self_attn.q_proj.weight", '
+        f'k="{HF}self_attn.v_proj.weight", v="{HF}self_attn.k_proj.weight"))',
+    ),
+    Mutant(
+        "one_norm_read_twice_and_one_never",
+        mappings=f'replace(mappings, "{MLP_NORM}", hf_param="{HF}input_layernorm.weight")',
+        caught_by=("import.hf_consumed", "round_trip.exact", "logits.max_abs"),
+        exact_round_trip=False,
+    ),
+    Mutant(
+        "query_and_key_norms_forgotten",
+        "provider.qk_layernorm = False",
+        caught_by=("import.hf_consumed", "round_trip.exact", "logits.max_abs"),
+        exact_round_trip=False,
+    ),
+    Mutant(
+        "biases_dropped",
+        "provider.add_qkv_bias = False",
+        base=QWEN2,
+        caught_by=("import.hf_consumed", "round_trip.exact", "logits.max_abs"),
+        exact_round_trip=False,
+    ),
+    Mutant(
+        "a_parameter_that_nothing_fills",
+        "provider.add_qkv_bias = True",
+        caught_by=("import.hf_consumed",),  # upstream crashes on a parameter without a mapping
+        exact_round_trip=False,
+    ),
+)
+
+
+def write_package(folder: Path, mutant: Mutant) -> str:
+    """Write the mutant as a package under `folder`; returns the module to import."""
+    package = folder / f"mutant_{mutant.name}"
+    package.mkdir(parents=True)
+    fields = {"provider": mutant.provider, "mappings": mutant.mappings, **vars(mutant.base)}
+    (package / "__init__.py").write_text(SOURCE.format(**fields))
+    return package.name

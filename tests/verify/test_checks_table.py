@@ -1,0 +1,36 @@
+"""The table of checks says what the harness does."""
+
+from __future__ import annotations
+
+import ast
+
+from scaffold_tools.paths import harness_dir
+from scaffold_tools.verify.checks import CHECKS, check_kind
+
+
+def test_every_check_of_the_harness_has_a_row_and_every_row_a_check() -> None:
+    recorded = set()
+    for file in harness_dir().glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            is_record = isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "add"
+            if is_record and file.name.startswith(("checks_", "verify")):
+                first = node.args[0]
+                assert isinstance(first, ast.Constant)
+                recorded.add(first.value)
+    assert recorded == {kind.name for kind in CHECKS}
+    assert len(recorded) == len(CHECKS)
+
+
+def test_tolerances_in_the_table_are_the_ones_that_decide() -> None:
+    import tolerances
+
+    shown = {kind.name: kind.tolerance for kind in CHECKS}
+    assert float(shown["logits.max_abs"]) == tolerances.LOGITS_MAX_ABS
+    assert float(shown["logits.cosine"]) == tolerances.LOGITS_COSINE
+    assert float(shown["reference.noise"]) == tolerances.NOISE_LIMIT
+
+
+def test_every_row_says_what_it_cannot_see() -> None:
+    assert all(kind.proves and kind.cannot_see and kind.why for kind in CHECKS)
+    assert check_kind("round_trip.exact") is not None
+    assert check_kind("no such check") is None
