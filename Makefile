@@ -5,7 +5,7 @@ DEMO_MODEL := examples/Qwen--Qwen3-8B
 PY := .venv/bin/python
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test lint format types docs goldens setup setup-dev lane clean
+.PHONY: help demo test lint format docs recording goldens setup setup-dev lane clean
 
 help: ## what this file can do
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 12
@@ -29,6 +29,9 @@ format: setup-dev ## rewrite the files as the formatter wants them
 
 docs: setup-dev ## write the generated parts of docs/
 	@$(PY) -m scaffold.reference
+
+recording: setup lane ## record a real run into README.md
+	@$(PY) -m scaffold.recording
 
 goldens: setup-dev lane ## rewrite tests/golden from what the templates make today; review the diff
 	@SCAFFOLD_UPDATE_GOLDENS=1 $(PY) -m pytest tests -k golden

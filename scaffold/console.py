@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from scaffold_tools.jsonio import to_jsonable
@@ -22,6 +23,14 @@ def emit_json(value: Any) -> None:
 def say(line: str) -> None:
     """A diagnostic line on stderr."""
     print(line, file=sys.stderr)
+
+
+def short(path: str) -> str:
+    """A path as people want to read it: relative where it lies below the current folder."""
+    try:
+        return str(Path(path).relative_to(Path.cwd()))
+    except ValueError:
+        return path
 
 
 def is_terminal(stream: IO[str]) -> bool:

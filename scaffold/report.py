@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from scaffold.console import emit_json, rich_console
+from scaffold.console import emit_json, rich_console, short
 from scaffold_tools.jsonio import to_jsonable
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def _files(result: Outcome) -> Iterable[str]:
     if result.files:
         counts = Counter(file.status for file in result.files)
         summary = ", ".join(f"{count} {status}" for status, count in counts.items())
-        yield f"{'written to' if result.written else 'planned for'} {result.root}: {summary}"
+        yield f"{'written to' if result.written else 'planned for'} {short(result.root or '')}: {summary}"
 
 
 def _verdict(result: Outcome) -> str:
@@ -71,7 +71,7 @@ def _verdict(result: Outcome) -> str:
 
 def _next(result: Outcome) -> Iterable[str]:
     if result.run_folder is not None:
-        yield f"checklist: {result.run_folder}/checklist.md"
+        yield f"checklist: {short(result.run_folder)}/checklist.md"
     yield from result.next_commands
 
 
@@ -147,7 +147,7 @@ def status(found: RunStatus, *, json: bool) -> None:
     if json:
         emit_json(found)
         return
-    print(f"{found.model} in {found.run_folder}")
+    print(f"{found.model} in {short(found.run_folder)}")
     for value in found.values:
         print(f"  {'made' if value.made else '-':<10} {value.file}")
     for file in found.files:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from scaffold.console import short
 from scaffold.run_folder import LANE_LOG, RunFolder, for_model
 from scaffold.targets import Target, find_target
 from scaffold_tools.errors import BadInput, Refused
@@ -163,7 +164,7 @@ def make_plan(
         plan = target.make_plan(blueprint, source, root=root.absolute(), profile=profile)
         if folder is not None:
             folder.save("plan", plan)
-        stage.result = f"{len(plan.changes)} files for {plan.root}"
+        stage.result = f"{len(plan.changes)} files for {short(plan.root)}"
     return plan
 
 

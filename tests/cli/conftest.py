@@ -72,3 +72,16 @@ def spawn(*args: str, cwd: Path, **environ: str) -> subprocess.Popen[str]:
 def files_in(folder: Path) -> set[str]:
     """Every file below a folder."""
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def run(*args: str | Path, cwd: Path, **environ: str) -> Ran:
+    """`scaffold ARGS` in a process of its own, to its end."""
+    process = spawn(*map(str, args), cwd=cwd, **environ)
+    out, err = process.communicate(timeout=300)
+    return Ran(process.returncode, out, err)
+
+
+def bytes_in(folder: Path, *, without: tuple[str, ...] = (".git",)) -> dict[str, bytes]:
+    """Every file below a folder and its bytes."""
+    names = {name for name in files_in(folder) if name.split("/")[0] not in without}
+    return {name: (folder / name).read_bytes() for name in sorted(names)}
