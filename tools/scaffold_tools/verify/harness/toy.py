@@ -131,7 +131,7 @@ def _shrunk_value(key: str, value: Any, variant: str, canaries: _Canaries, tower
 
 def _canary(key: str, value: Any, variant: str, canaries: _Canaries) -> Any:
     if ZEROED.fullmatch(key) and not isinstance(value, str):
-        return 0.0
+        return 0 if is_int(value) else 0.0  # a field may be declared int, and its class strict
     if KEPT.fullmatch(key) or not math.isfinite(value):
         return value
     row = scalar_row(key)
@@ -227,7 +227,8 @@ def complete(config: dict[str, Any], trust_remote_code: bool = False, folder: st
 
     raw = sanitise(config)
     loaded = load_config(raw, trust_remote_code, folder)
-    return _complete_from(raw, loaded, set(PretrainedConfig().to_dict()))
+    universal = {key for key in PretrainedConfig().to_dict() if not TOKEN_ID.fullmatch(key)}
+    return _complete_from(raw, loaded, universal)
 
 
 def _complete_from(raw: dict[str, Any], loaded: Any, universal: set[str]) -> dict[str, Any]:
