@@ -128,8 +128,9 @@ def _table(lines: Sequence[str], header: Sequence[str]) -> _Table:
             end = index + 2
             while end < len(lines) and "|" in lines[end] and not fenced[end]:
                 end += 1
-            piped = lines[index].lstrip().startswith("|")
-            indent = lines[index][: len(lines[index]) - len(lines[index].lstrip(" "))]
+            first = lines[index].lstrip("\ufeff")
+            piped = first.lstrip().startswith("|")
+            indent = first[: len(first) - len(first.lstrip(" "))]
             found.append(_Table(tuple(range(index + 2, end)), end, piped, indent))
     if len(found) != 1:
         raise BadInput(f"the file has {len(found) or 'no'} tables with the columns {', '.join(header)}")
@@ -138,7 +139,7 @@ def _table(lines: Sequence[str], header: Sequence[str]) -> _Table:
 
 def _cells(line: str) -> list[str]:
     """Cells of a row; a pipe behind a backslash belongs to its cell."""
-    text = line.strip().removeprefix("|")
+    text = line.lstrip("\ufeff").strip().removeprefix("|")
     if text.endswith("|") and not text.endswith("\\|"):
         text = text[:-1]
     return [cell.strip() for cell in re.split(r"(?<!\\)\|", text)]

@@ -31,7 +31,7 @@ def add_to_models_init(source: bytes, module: str, names: Sequence[str], group_c
     return add_to_dunder_all(edited, names, group_comment=group_comment, after=before, before=after)
 
 
-def add_to_package_init(source: bytes, module: str, names: Sequence[str]) -> bytes:
+def add_to_family_init(source: bytes, module: str, names: Sequence[str]) -> bytes:
     """The same for a family's own `__init__.py`, which may do without `__all__`."""
     return add_to_dunder_all(add_import_from(source, module, names), names, if_missing="skip")
 

@@ -50,4 +50,4 @@ def best_position(keys: Sequence[Key], new: Key) -> tuple[int, int]:
 def place(keys: Sequence[Key], new: Key) -> int:
     """The sorted place in a list that is mostly sorted; the end of one that is not."""
     inversions = sum(one > other for one, other in itertools.pairwise(keys))
-    return best_position(keys, new)[0] if inversions * 4 <= len(keys) else len(keys)
+    return best_position(keys, new)[0] if inversions * 3 <= len(keys) else len(keys)

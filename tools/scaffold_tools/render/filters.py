@@ -7,16 +7,15 @@ placeholder instead and note what it stands for; `structure` compares the two re
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from typing import Any
 
 from jinja2 import pass_context
-from jinja2.runtime import Context
+from jinja2.runtime import Context, Undefined
 
 from scaffold_tools.render import literals
+from scaffold_tools.render.slots import SlotLog
 
 
 class Safe:
@@ -28,24 +27,7 @@ class Safe:
         self.text = text
 
 
-@dataclass
-class SlotLog:
-    """The placeholders of one rendering: token to the text that stands there in the real one."""
-
-    prefix: str = field(default_factory=lambda: f"zq{secrets.token_hex(6)}n")
-    texts: dict[str, str] = field(default_factory=dict)
-
-    def add(self, kind: str, text: str) -> str:
-        """A new placeholder for `text`."""
-        token = f"{self.prefix}{len(self.texts)}z"
-        self.texts[token] = text
-        return f'"{token}"' if kind in QUOTED else token
-
-
 SLOTS: ContextVar[SlotLog | None] = ContextVar("SLOTS", default=None)
-
-QUOTED = frozenset({"toml", "json", "yaml"})
-"""Filters whose placeholder is a quoted string, since those formats have no bare names."""
 
 _WRITERS: dict[str, Callable[..., str]] = {
     "literal": literals.python_literal,  # expression position in Python
@@ -72,6 +54,8 @@ def safe_filters() -> dict[str, Callable[..., Safe]]:
 def _as_filter(kind: str, write: Callable[..., str]) -> Callable[..., Safe]:
     @pass_context  # keeps Jinja from folding a constant at compile time, which would freeze a placeholder
     def apply(_: Context, value: Any, *args: Any, **kwargs: Any) -> Safe:
+        if isinstance(value, Undefined):
+            str(value)  # raises and names what the context lacks
         text = write(value, *args, **kwargs)
         log = SLOTS.get()
         return Safe(text if log is None else log.add(kind, text))

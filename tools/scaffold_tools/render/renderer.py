@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -13,7 +13,8 @@ from jinja2.runtime import BlockReference, Context, Macro
 from jinja2.utils import internalcode
 
 from scaffold_tools.errors import ScaffoldError
-from scaffold_tools.render.filters import SLOTS, Safe, SlotLog, safe_filters
+from scaffold_tools.render.filters import SLOTS, Safe, safe_filters
+from scaffold_tools.render.slots import SlotLog
 from scaffold_tools.render.structure import UnsafeRender, check_data, check_python, check_text
 
 __all__ = ["Renderer", "TemplateBroken", "UnsafeRender"]
@@ -32,8 +33,14 @@ class _Context(Context):
         return Safe(result) if isinstance(obj, (Macro, BlockReference)) else result
 
 
+def _concat(parts: Iterable[Any]) -> str:
+    """A `call` block yields the macro's result past the finalizer."""
+    return "".join(part.text if isinstance(part, Safe) else part for part in parts)
+
+
 class _Environment(Environment):
     context_class = _Context
+    concat = staticmethod(_concat)
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
         tree = super()._parse(source, name, filename)
@@ -101,11 +108,11 @@ class Renderer:
 def _check(template: str, real: str, placeholder: str, log: SlotLog) -> None:
     suffix = PurePosixPath(template.removesuffix(".j2")).suffix
     if suffix == ".py":
-        check_python(real, placeholder, log.texts, log.prefix, where=template)
+        check_python(real, placeholder, log, where=template)
     elif suffix in (".toml", ".json"):
-        check_data(real, placeholder, log.texts, log.prefix, kind=suffix[1:], where=template)
+        check_data(real, placeholder, log, kind=suffix[1:], where=template)
     else:
-        check_text(real, placeholder, log.texts, log.prefix, where=template)
+        check_text(real, placeholder, log, where=template)
         if suffix == ".sh":
             _check_shell(real, template)
 

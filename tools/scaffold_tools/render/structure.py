@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from scaffold_tools.errors import Refused
+from scaffold_tools.render.slots import CODE, SlotLog
 
 
 class UnsafeRender(Refused):
@@ -28,36 +29,18 @@ class _Differs(Exception):
     """Real and placeholder tree differ; the argument says where."""
 
 
-class _Slots:
-    """Placeholder token to the text that stands there."""
-
-    def __init__(self, texts: Mapping[str, str], prefix: str) -> None:
-        self.texts = texts
-        self._pattern = re.compile(re.escape(prefix) + r"\d+z")
-
-    def fill(self, text: str) -> str:
-        """The text with every placeholder replaced."""
-        return self._pattern.sub(lambda found: self.texts[found.group()], text)
-
-    def whole(self, text: str) -> str | None:
-        """What stands there, when the text is exactly one placeholder."""
-        return self.texts.get(text)
-
-
-def check_python(real: str, placeholder: str, texts: Mapping[str, str], prefix: str, *, where: str) -> None:
+def check_python(real: str, placeholder: str, slots: SlotLog, *, where: str) -> None:
     """Compare syntax trees and comments.
 
     Args:
         real: the rendering with values.
         placeholder: the rendering with placeholders.
-        texts: placeholder to the text that stands there in `real`.
-        prefix: what every placeholder begins with.
+        slots: what the placeholders stand for.
         where: the template, for the message.
 
     Raises:
         UnsafeRender: `real` does not parse or has another shape.
     """
-    slots = _Slots(texts, prefix)
     try:
         real_tree, slot_tree = _parse(real), _parse(placeholder)
         _same(slot_tree, real_tree, slots)
@@ -84,7 +67,7 @@ def _comments(text: str) -> list[str]:
     return [token.string for token in tokens if token.type == tokenize.COMMENT]
 
 
-def _same(slot: Any, real: Any, slots: _Slots) -> None:
+def _same(slot: Any, real: Any, slots: SlotLog) -> None:
     """Raise `_Differs` unless `real` is `slot` with its placeholders filled."""
     if isinstance(slot, ast.AST):
         _same_node(slot, real, slots)
@@ -94,7 +77,7 @@ def _same(slot: Any, real: Any, slots: _Slots) -> None:
         for one, other in zip(slot, real, strict=True):
             _same(one, other, slots)
     elif isinstance(slot, str):
-        if slots.fill(slot) != real:
+        if not slots.only_code(slot) or slots.fill(slot) != real:
             raise _Differs(repr(real)[:80])
     elif isinstance(slot, bytes):
         if slots.fill(slot.decode("latin-1")).encode("latin-1", "replace") != real:
@@ -103,18 +86,23 @@ def _same(slot: Any, real: Any, slots: _Slots) -> None:
         raise _Differs(repr(real)[:80])
 
 
-def _same_node(slot: ast.AST, real: Any, slots: _Slots) -> None:
-    if isinstance(slot, ast.Name) and (text := slots.whole(slot.id)) is not None:
-        if _dump(ast.parse(text, mode="eval").body) != _dump(real):
+def _same_node(slot: ast.AST, real: Any, slots: SlotLog) -> None:
+    if isinstance(slot, ast.Name) and (value := slots.whole(slot.id)) is not None:
+        if value.kind not in CODE or _dump(ast.parse(value.text, mode="eval").body) != _dump(real):
             raise _Differs(f"line {getattr(real, 'lineno', '?')}")
         return
     slot_name, real_name = _dotted(slot), _dotted(real)
     if slot_name is not None and real_name is not None:
-        if slots.fill(slot_name) != real_name:
+        if not slots.only_code(slot_name) or slots.fill(slot_name) != real_name:
             raise _Differs(f"line {getattr(real, 'lineno', '?')}")
         return
     if type(slot) is not type(real):
         raise _Differs(f"line {getattr(real, 'lineno', '?')}")
+    if isinstance(slot, ast.Constant) and isinstance(slot.value, str):
+        assert isinstance(real, ast.Constant)
+        if slots.fill(slot.value) != real.value:  # text of any filter may stand inside a string
+            raise _Differs(f"the string in line {real.lineno}")
+        return
     for name, value in ast.iter_fields(slot):
         _same(value, getattr(real, name), slots)
 
@@ -134,16 +122,16 @@ def _dump(node: Any) -> str:
     return re.sub(r"(, )?ctx=(Load|Store|Del)\(\)", "", ast.dump(node))
 
 
-def check_data(real: str, placeholder: str, texts: Mapping[str, str], prefix: str, *, kind: str, where: str) -> None:
+def check_data(real: str, placeholder: str, slots: SlotLog, *, kind: str, where: str) -> None:
     """The same for TOML and JSON: equal documents once placeholders are filled.
 
     Raises:
         UnsafeRender: `real` does not parse or has another shape.
     """
     load = {"toml": tomllib.loads, "json": json.loads}[kind]
-    values = {token: _value(text, kind) for token, text in texts.items()}
+    values = {token: _value(slot.text, kind) for token, slot in slots.slots.items()}
     try:
-        expected, found = _filled(load(placeholder), values, _Slots(texts, prefix)), load(real)
+        expected, found = _filled(load(placeholder), values, slots), load(real)
     except (ValueError, RecursionError) as error:
         raise UnsafeRender(f"{where} does not render to {kind.upper()}: {error}", hint="fix the template") from error
     if repr(expected) != repr(found):
@@ -158,7 +146,7 @@ def _value(text: str, kind: str) -> Any:
         return text
 
 
-def _filled(document: Any, values: Mapping[str, Any], slots: _Slots) -> Any:
+def _filled(document: Any, values: Mapping[str, Any], slots: SlotLog) -> Any:
     if isinstance(document, dict):
         return {slots.fill(key): _filled(item, values, slots) for key, item in document.items()}
     if isinstance(document, list):
@@ -168,12 +156,11 @@ def _filled(document: Any, values: Mapping[str, Any], slots: _Slots) -> Any:
     return document
 
 
-def check_text(real: str, placeholder: str, texts: Mapping[str, str], prefix: str, *, where: str) -> None:
+def check_text(real: str, placeholder: str, slots: SlotLog, *, where: str) -> None:
     """For formats without a parser here (Markdown, YAML, shell): every line is the template's line, filled.
 
     Raises:
         UnsafeRender: a value added or ended a line.
     """
-    slots = _Slots(texts, prefix)
-    if [slots.fill(line) for line in placeholder.splitlines()] != real.splitlines():
+    if [slots.fill_quoted(line) for line in placeholder.splitlines()] != real.splitlines():
         raise UnsafeRender(f"{where}: a value changed the lines of the text", hint="fix the template")

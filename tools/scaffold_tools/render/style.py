@@ -25,7 +25,8 @@ class Style:
         "numpy", "examples", "scripts",
     )  # fmt: skip
     lines_after_imports: int = 2
-    select: tuple[str, ...] = ("F541", "F841", "F401", "E741", "F821", "E266", "I", "D101", "D103")
+    select: tuple[str, ...] = ("F541", "F841", "F401", "E741", "F821", "I", "D101", "D103")
+    """Without E266, which upstream names too: it is a preview rule and has no effect there either."""
     per_file_ignores: tuple[tuple[str, tuple[str, ...]], ...] = (
         ("__init__.py", ("F401", "F403")),
         ("test_*.py", ("D101", "D103")),
@@ -111,7 +112,6 @@ def lint_many(files: Mapping[str, str], style: Style = UPSTREAM) -> tuple[Findin
     with tempfile.TemporaryDirectory(prefix="scaffold-ruff-") as folder:
         names = _lay_out(Path(folder), files, style)
         rows = json.loads(_ruff(folder, ["check", "--output-format", "json", "--exit-zero", "--", *names]))
-        unformatted = _ruff(folder, ["format", "--check", "--", *names], allowed=(0, 1)).splitlines()
         findings = [
             Finding(
                 path=Path(row["filename"]).relative_to(Path(folder).resolve()).as_posix(),
@@ -121,10 +121,13 @@ def lint_many(files: Mapping[str, str], style: Style = UPSTREAM) -> tuple[Findin
             )
             for row in rows
         ]
-    for line in unformatted:
-        if line.startswith("Would reformat: "):
-            path = line.removeprefix("Would reformat: ").strip()
-            findings.append(Finding(PurePosixPath(path).as_posix(), 1, "format", "would be reformatted"))
+        broken = {finding.path for finding in findings if finding.code in ("syntax", "invalid-syntax")}
+        before = {name: (Path(folder) / name).read_bytes() for name in names if name not in broken}
+        if before:
+            _ruff(folder, ["format", "--quiet", "--", *before])
+        for name, content in before.items():
+            if (Path(folder) / name).read_bytes() != content:
+                findings.append(Finding(name, 1, "format", "would be reformatted"))
     return tuple(findings)
 
 
