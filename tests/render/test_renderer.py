@@ -132,7 +132,7 @@ def test_blocks_macros_and_indented_blocks_work(folder):
         "x = [{{ m(v) }}, {% call m(1) %}{{ v|string }}{% endcall %}]\n"
         "if x:\n{% filter indent(4, true) %}y = {{ v|literal }}\nz = 1{% endfilter %}\n"
     )
-    assert render(folder, text, v="a") == 'x = ["a", 1, "a"]\nif x:\n    y = "a"\n    z = 1\n'
+    assert render(folder, text, v="a") == 'x = ["a", 1, "a"]\nif x:\n    y = "a"\n    z = 1'
 
 
 def test_a_coding_line_cannot_be_smuggled_in(folder):
