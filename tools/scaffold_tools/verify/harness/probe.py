@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from probe_config import attributes, effect, recorded_reads, varied
 from probe_measure import measure
+from probe_shrink import shrink_unknown, vocabulary
 from probe_trace import record
 
 MAX_VARIED_KEYS = 40
@@ -44,11 +45,13 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
 
 def _variant(toy: Any, config: dict[str, Any], variant: str, options: dict[str, Any]) -> dict[str, Any]:
     small = toy.prepare(config, variant, **options)
-    ids = toy.tokens(small, variant, 0, batch=1)
+    if options["trust_remote_code"]:
+        small = shrink_unknown(small, config, variant, lambda one: toy.build(one, **options)[0])
     reads: dict[str, str] = {}
     with recorded_reads(reads):
         model, hf_config = toy.build(small, dtype="float64", **options)
         toy.randomise(model, seed=11)
+        ids = _tokens(model, toy.SEQUENCE_LENGTH[variant])
         graph = record(model, ids)
     observations = measure(model, graph)
     observations["attributes"] = attributes(hf_config)
@@ -64,6 +67,12 @@ def _variant(toy: Any, config: dict[str, Any], variant: str, options: dict[str, 
     if variant == "a":
         observations["effects"], observations["flips"] = _vary(toy, small, reads, (model, graph, ids), options)
     return observations
+
+
+def _tokens(model: Any, length: int) -> torch.Tensor:
+    """Random token ids [1, length], clear of the special tokens at both ends of the vocabulary."""
+    generator = torch.Generator().manual_seed(1)
+    return torch.randint(3, vocabulary(model) - 12, (1, length), generator=generator)
 
 
 def _transformers() -> Any:

@@ -198,11 +198,13 @@ def _walk(skeleton: Skeleton) -> None:
                     f"{layer.prefix}residual", "the MLP's residual is not the attention's sum", graph.where(end)
                 )
             stream = max(graph.resolve(end), stream)
+        else:
+            stream = None  # what the rest of the layer adds is unknown
         _input_norms(skeleton, layer)
         _inner_norms(skeleton, layer)
     skeleton.entry = skeleton.layers[0].entry
     skeleton.final_norm = _norm_of(skeleton, skeleton.head.x)
-    if skeleton.final_norm is not None and skeleton.final_norm.x != stream:
+    if skeleton.final_norm is not None and stream not in (None, skeleton.final_norm.x):
         skeleton.complain(
             "norm.final", "the final norm does not act on the last layer's output", skeleton.final_norm.where
         )
