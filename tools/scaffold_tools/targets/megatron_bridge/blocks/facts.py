@@ -18,7 +18,7 @@ def same(blueprint: Blueprint, one: str, other: str) -> bool:
     first, second = blueprint.fact(one), blueprint.fact(other)
     if first is None or second is None:
         return True  # nothing says that they differ
-    if isinstance(first.expression, Product) and isinstance(second.expression, Product):
+    if first.expression is not None and second.expression is not None:
         return first.expression == second.expression
     return first.value == second.value
 
