@@ -22,7 +22,7 @@ from scaffold_tools.verify.lane_env import ensure_lane
 
 START_SECONDS = 180.0
 """Importing torch and transformers, on a busy machine with a cold disk."""
-GRACE_SECONDS = 60.0
+GRACE_SECONDS = 120.0
 """Beyond a job's own time: what its `preload` imports in the server."""
 PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TMPDIR", "TZ", "LD_LIBRARY_PATH", "SYSTEMROOT")
 """Variables that the server sees; tokens and proxies are not among them."""

@@ -26,6 +26,8 @@ from typing import Any
 PR_SET_PDEATHSIG = 1
 JOB_NAME = re.compile(r"[a-z][a-z0-9_]*")
 TRACEBACK_LINES = 40
+AFTERWARDS_SECONDS = 5.0
+"""What a job that has answered may still take to end; a process that it left behind can hold its pipe open."""
 PROGRESS = re.compile(rb'\{"id": \d+, "event": "progress"')
 
 
@@ -154,11 +156,13 @@ def _forward(child: int, reading: int, answers: int, lines: _Lines, job: int, *,
             output.read()
             while b"\n" in output.pending:
                 line = output.next()
-                answered = answered or not PROGRESS.match(line or b"")
+                if not PROGRESS.match(line or b""):
+                    answered = True
+                    deadline = min(deadline, time.monotonic() + AFTERWARDS_SECONDS)
                 _write(answers, (line or b"") + b"\n")
     os.close(reading)
     status = _end(child, kill=timed_out or lines.ended)
-    if timed_out:
+    if timed_out and not answered:
         message = f"no result within {timeout:g} seconds"
         _send(answers, {"id": job, "event": "failed", "reason": "timeout", "message": message, "traceback": ""})
     elif not answered and not lines.ended:

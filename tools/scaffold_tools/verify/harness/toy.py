@@ -259,13 +259,29 @@ def prepare(
 
 def load_config(config: dict[str, Any], trust_remote_code: bool = False, folder: str | None = None) -> Any:
     """The transformers config object of a sanitised config.json. No code of the model runs unless it is trusted."""
-    from transformers import AutoConfig
+    from transformers import CONFIG_MAPPING, AutoConfig
 
     if trust_remote_code and folder:
         return AutoConfig.from_pretrained(folder, trust_remote_code=True, **config)
+    config = sanitise(config)
+    architecture = _architecture(config)
+    if config.get("model_type") not in CONFIG_MAPPING and architecture is not None:
+        # A name of its own for a class that transformers has (kimi_k2 for DeepseekV3ForCausalLM).
+        return architecture.config_class.from_dict(
+            {key: value for key, value in config.items() if key != "model_type"}
+        )
     with tempfile.TemporaryDirectory() as scratch:
-        (Path(scratch) / "config.json").write_text(json.dumps(sanitise(config)))
+        (Path(scratch) / "config.json").write_text(json.dumps(config))
         return AutoConfig.from_pretrained(scratch, trust_remote_code=False)
+
+
+def _architecture(config: dict[str, Any]) -> Any:
+    """The transformers model class that the config names first, or None."""
+    import transformers
+
+    name = (config.get("architectures") or [None])[0]
+    found = getattr(transformers, name, None) if isinstance(name, str) and name.isidentifier() else None
+    return found if hasattr(found, "_from_config") and hasattr(found, "config_class") else None
 
 
 def build(
@@ -285,10 +301,9 @@ def build(
     hf_config = load_config(config, trust_remote_code, folder)
     hf_config._attn_implementation = "eager"
     hf_config._experts_implementation = "eager"  # the grouped kernel has no fp64
-    name = (config.get("architectures") or [None])[0]
-    architecture = getattr(transformers, name, None) if isinstance(name, str) and name.isidentifier() else None
+    architecture = _architecture(config)
     options = {"dtype": getattr(torch, dtype), "attn_implementation": "eager"}
-    if architecture is not None and hasattr(architecture, "_from_config"):
+    if architecture is not None:
         model = architecture._from_config(hf_config, **options)
     else:
         model = transformers.AutoModelForCausalLM.from_config(
