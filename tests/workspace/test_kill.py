@@ -9,7 +9,7 @@ import pytest
 from scaffold_tools.workspace import apply, finisher, recover, undo
 from scaffold_tools.workspace.lock import tree_lock
 from scaffold_tools.workspace.transaction import Step, Tree, _journal_home, _stage
-from workspace.trees import create, edit, plan, repository, snapshot
+from workspace.trees import create, edit, plan, repository, snapshot, write
 
 POINTS = int(os.environ.get("SCAFFOLD_KILL_POINTS", "40"))
 BEFORE = {f"pkg/m{index}.py": f"value = {index}\n".encode() for index in range(12)}
@@ -47,7 +47,8 @@ def settled(root):
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("job", ["apply", "undo"])
 def test_a_kill_at_any_moment_leaves_the_tree_old_or_new(tmp_path, job):
-    root, run_dir = repository(tmp_path / "root", BEFORE), tmp_path / "run"
+    make = repository if job == "apply" else write  # a journal in .git, and one beside the root
+    root, run_dir = make(tmp_path / "root", BEFORE), tmp_path / "run"
     before = snapshot(root)
     began = time.monotonic()
     apply(sample(), root, record_dir=run_dir)

@@ -9,28 +9,21 @@ from typing import Literal
 import libcst as cst
 import libcst.matchers as m
 
+from scaffold_tools.edit.display import (
+    Display,
+    Item,
+    comment_line,
+    explode,
+    is_exploded,
+    items_of,
+    names_of,
+    rebuilt,
+    too_long,
+)
 from scaffold_tools.edit.order import Key, best_position, is_sorted, natural
 from scaffold_tools.edit.source import checked, parse
 from scaffold_tools.errors import BadInput
 from scaffold_tools.render.literals import checked_identifier, one_line
-
-Display = cst.List | cst.Tuple
-
-
-@dataclass(frozen=True)
-class _Item:
-    """One element with its own lines: the comment lines above it and the comment behind it."""
-
-    value: cst.BaseElement
-    name: str | None
-    above: tuple[cst.EmptyLine, ...] = ()
-    behind: cst.TrailingWhitespace | None = None
-
-    @property
-    def header(self) -> str | None:
-        """The text of the comment line above, which opens a group."""
-        comments = [line.comment.value for line in self.above if line.comment]
-        return comments[-1].lstrip("#").strip() if comments else None
 
 
 def exported_names(source: bytes) -> tuple[str, ...] | None:
@@ -40,7 +33,7 @@ def exported_names(source: bytes) -> tuple[str, ...] | None:
         BadInput: it is computed in a way that cannot be read (`list + list`, `.extend`).
     """
     displays = _displays(parse(source))
-    return None if not displays else tuple(name for one in displays for name in _names(one) if name)
+    return None if not displays else tuple(name for one in displays for name in names_of(one) if name)
 
 
 def add_to_dunder_all(
@@ -79,7 +72,7 @@ def add_to_dunder_all(
         if if_missing == "skip":
             return source
         raise BadInput("the file has no __all__ at its top level", hint="add one, or export the names by hand")
-    present = {name for one in displays for name in _names(one)}
+    present = {name for one in displays for name in names_of(one)}
     missing = [name for name in dict.fromkeys(names) if name not in present]
     if not missing:
         return source
@@ -87,8 +80,8 @@ def add_to_dunder_all(
     target = _target(displays, title, (*after, *before))
     grown = _grown(target, missing, title, _Anchors(tuple(after), tuple(before)))
     edited = _with(tree, target, grown)
-    if not _exploded(grown) and _too_long(edited, grown, line_length):
-        edited = _with(tree, target, _explode(grown, tree))
+    if not is_exploded(grown) and too_long(edited, grown, line_length):
+        edited = _with(tree, target, explode(grown, tree))
     return checked(source, edited)
 
 
@@ -130,15 +123,6 @@ def _assigned(node: cst.CSTNode) -> cst.BaseExpression | None:
     return node.value if m.matches(target, m.Name("__all__")) else None
 
 
-def _names(display: Display) -> list[str | None]:
-    return [_name(element.value) if isinstance(element, cst.Element) else None for element in display.elements]
-
-
-def _name(value: cst.BaseExpression) -> str | None:
-    text = value.evaluated_value if isinstance(value, (cst.SimpleString, cst.ConcatenatedString)) else None
-    return text if isinstance(text, str) else None
-
-
 @dataclass(frozen=True)
 class _Anchors:
     after: tuple[str, ...]
@@ -148,10 +132,10 @@ class _Anchors:
 def _target(displays: Sequence[Display], title: str | None, anchors: Sequence[str]) -> Display:
     """The statement to add to: the one with the group, or with an anchor, else the last."""
     for display in displays:
-        if title and any(item.header and _same_title(item.header, title) for item in _items(display)):
+        if title and any(item.header and _same_title(item.header, title) for item in items_of(display)):
             return display
     for display in reversed(displays):
-        if not title and any(name in anchors for name in _names(display)):
+        if not title and any(name in anchors for name in names_of(display)):
             return display
     return displays[-1]
 
@@ -161,31 +145,25 @@ def _same_title(one: str, other: str) -> bool:
 
 
 def _grown(display: Display, missing: Sequence[str], title: str | None, anchors: _Anchors) -> Display:
-    items = _items(display)
+    items = items_of(display)
     for name in missing:
-        new = _Item(cst.Element(cst.SimpleString(f'"{name}"')), name)
-        index, header = _place(items, name, title if _exploded(display) else None, anchors)
+        new = Item(cst.Element(cst.SimpleString(f'"{name}"')), name)
+        index, header = _place(items, name, title if is_exploded(display) else None, anchors)
         if header:
-            new = replace(new, above=(_comment_line(display, header),))
+            new = replace(new, above=(comment_line(display, header),))
         elif index < len(items) and items[index].above and _opens_same_group(items[index], title):
             new, items[index] = replace(new, above=items[index].above), replace(items[index], above=())
         items.insert(index, new)
         if anchors.after or anchors.before:
             anchors = replace(anchors, after=(*anchors.after, name))
-    return _rebuilt(display, items)
+    return rebuilt(display, items)
 
 
-def _comment_line(display: Display, text: str) -> cst.EmptyLine:
-    opening = _brackets(display)[0]
-    assert isinstance(opening, cst.ParenthesizedWhitespace)
-    return cst.EmptyLine(indent=opening.indent, whitespace=opening.last_line, comment=cst.Comment(f"# {text}"))
-
-
-def _opens_same_group(item: _Item, title: str | None) -> bool:
+def _opens_same_group(item: Item, title: str | None) -> bool:
     return title is not None and item.header is not None and _same_title(item.header, title)
 
 
-def _place(items: Sequence[_Item], name: str, title: str | None, anchors: _Anchors) -> tuple[int, str | None]:
+def _place(items: Sequence[Item], name: str, title: str | None, anchors: _Anchors) -> tuple[int, str | None]:
     """Index of a new name, and the title to write above it when its group is new."""
     if title:
         starts = [index for index, item in enumerate(items) if item.header and _same_title(item.header, title)]
@@ -216,125 +194,3 @@ def _within(names: Sequence[str], name: str) -> int:
 
 def _plain(text: str) -> Key:
     return (text,)
-
-
-def _items(display: Display) -> list[_Item]:
-    """Elements with their comments; libcst keeps those in the whitespace behind the *previous* comma."""
-    items: list[_Item] = []
-    gaps = _gaps(display)
-    for index, element in enumerate(display.elements):
-        before, behind = gaps[index], gaps[index + 1]
-        name = _name(element.value) if isinstance(element, cst.Element) else None
-        above = tuple(before.empty_lines) if isinstance(before, cst.ParenthesizedWhitespace) else ()
-        first = behind.first_line if isinstance(behind, cst.ParenthesizedWhitespace) else None
-        items.append(_Item(element, name, above, first))
-    return items
-
-
-Gap = cst.BaseParenthesizableWhitespace
-
-
-def _gaps(display: Display) -> list[Gap]:
-    """Whitespace around the elements: behind the opening bracket, behind each comma."""
-    opening, closing = _brackets(display)
-    gaps = [opening]
-    for index, element in enumerate(display.elements):
-        if isinstance(element.comma, cst.Comma):
-            gaps.append(element.comma.whitespace_after)
-        else:
-            gaps.append(closing if index == len(display.elements) - 1 else cst.SimpleWhitespace(" "))
-    # With a final comma libcst puts what stands before the closing bracket there, or behind the comma.
-    last = gaps[-1]
-    if len(gaps) > 1 and not isinstance(last, cst.ParenthesizedWhitespace) and _multiline(closing):
-        gaps[-1] = closing
-    return gaps
-
-
-def _multiline(gap: Gap) -> bool:
-    return isinstance(gap, cst.ParenthesizedWhitespace)
-
-
-def _brackets(display: Display) -> tuple[Gap, Gap]:
-    none = cst.SimpleWhitespace("")
-    if isinstance(display, cst.List):
-        return display.lbracket.whitespace_after, display.rbracket.whitespace_before
-    if display.lpar:
-        return display.lpar[0].whitespace_after, display.rpar[0].whitespace_before
-    return none, none
-
-
-def _exploded(display: Display) -> bool:
-    return _multiline(_brackets(display)[0])
-
-
-def _rebuilt(display: Display, items: Sequence[_Item]) -> Display:
-    return _rebuilt_lines(display, items) if _exploded(display) else _rebuilt_flat(display, items)
-
-
-def _rebuilt_flat(display: Display, items: Sequence[_Item]) -> Display:
-    """All on one line; whether a comma ends it stays as it was."""
-    old = list(display.elements)
-    ended = (
-        bool(old) and isinstance(old[-1].comma, cst.Comma) and not (isinstance(display, cst.Tuple) and len(old) == 1)
-    )
-    if isinstance(display, cst.Tuple) and len(items) == 1:
-        ended = True
-    comma = cst.Comma(whitespace_after=cst.SimpleWhitespace(" "))
-    elements = [
-        item.value.with_changes(comma=item.value.comma if _spaced(item.value.comma) else comma) for item in items[:-1]
-    ]
-    final = cst.Comma() if ended else cst.MaybeSentinel.DEFAULT
-    return display.with_changes(elements=[*elements, items[-1].value.with_changes(comma=final)])
-
-
-def _spaced(comma: object) -> bool:
-    return isinstance(comma, cst.Comma) and not comma.whitespace_after.empty
-
-
-def _rebuilt_lines(display: Display, items: Sequence[_Item]) -> Display:
-    """One element a line, each with a comma; comments go where their element goes."""
-    opening, gaps = _brackets(display)[0], _gaps(display)
-    assert isinstance(opening, cst.ParenthesizedWhitespace)
-    last = gaps[-1] if len(gaps) > 1 and isinstance(gaps[-1], cst.ParenthesizedWhitespace) else opening
-    elements = []
-    for index, item in enumerate(items):
-        final = index == len(items) - 1
-        shape = last if final else opening
-        gap = shape.with_changes(
-            first_line=item.behind or cst.TrailingWhitespace(),
-            empty_lines=last.empty_lines if final and last is not opening else () if final else items[index + 1].above,
-            last_line=last.last_line if final and last is not opening else opening.last_line,
-        )
-        if final and last is opening:
-            gap = gap.with_changes(last_line=cst.SimpleWhitespace(""))
-        elements.append(item.value.with_changes(comma=cst.Comma(whitespace_after=gap)))
-    first = opening.with_changes(empty_lines=items[0].above)
-    bare = cst.SimpleWhitespace("")
-    if isinstance(display, cst.List):
-        return display.with_changes(
-            elements=elements,
-            lbracket=display.lbracket.with_changes(whitespace_after=first),
-            rbracket=display.rbracket.with_changes(whitespace_before=bare),
-        )
-    return display.with_changes(
-        elements=elements,
-        lpar=[display.lpar[0].with_changes(whitespace_after=first), *display.lpar[1:]],
-        rpar=[display.rpar[0].with_changes(whitespace_before=bare), *display.rpar[1:]],
-    )
-
-
-def _too_long(tree: cst.Module, display: Display, line_length: int) -> bool:
-    text = tree.code_for_node(display)
-    return any(text in line and len(line) > line_length for line in tree.code.splitlines())
-
-
-def _explode(display: Display, tree: cst.Module) -> Display:
-    inner = cst.ParenthesizedWhitespace(indent=True, last_line=cst.SimpleWhitespace(tree.default_indent))
-    end = cst.ParenthesizedWhitespace(indent=True)
-    elements = [element.with_changes(comma=cst.Comma(whitespace_after=inner)) for element in display.elements[:-1]]
-    elements.append(display.elements[-1].with_changes(comma=cst.Comma(whitespace_after=end)))
-    if isinstance(display, cst.List):
-        return display.with_changes(elements=elements, lbracket=cst.LeftSquareBracket(whitespace_after=inner))
-    return display.with_changes(
-        elements=elements, lpar=[cst.LeftParen(whitespace_after=inner)], rpar=[cst.RightParen()]
-    )  # fmt: skip

@@ -1,11 +1,47 @@
 """Plans put into trees: status, diff, apply, undo, recovery, and three-way merge. All or nothing, and a way back."""
 
-from scaffold_tools.workspace.applying import Applied, Undone, apply, undo
-from scaffold_tools.workspace.compare import ChangeStatus, FileDiff, diff, diff_entries, status
-from scaffold_tools.workspace.merge import Merged, merge3
-from scaffold_tools.workspace.plan import Change, Plan, Status
-from scaffold_tools.workspace.record import Entry, Record, read_record
-from scaffold_tools.workspace.transaction import recover, sha256
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from scaffold_tools.workspace.applying import Applied, Undone, apply, undo
+    from scaffold_tools.workspace.compare import ChangeStatus, FileDiff, diff, diff_entries, status
+    from scaffold_tools.workspace.merge import Merged, merge3
+    from scaffold_tools.workspace.plan import Change, Plan, Status
+    from scaffold_tools.workspace.record import Entry, Record, read_record
+    from scaffold_tools.workspace.transaction import recover, sha256
+
+# Loaded on first use: whoever needs the types of `plan` alone does not pay for subprocess, difflib and the rest.
+_HOMES = {
+    "Applied": "applying",
+    "Undone": "applying",
+    "apply": "applying",
+    "undo": "applying",
+    "ChangeStatus": "compare",
+    "FileDiff": "compare",
+    "diff": "compare",
+    "diff_entries": "compare",
+    "status": "compare",
+    "Merged": "merge",
+    "merge3": "merge",
+    "Change": "plan",
+    "Plan": "plan",
+    "Status": "plan",
+    "Entry": "record",
+    "Record": "record",
+    "read_record": "record",
+    "recover": "transaction",
+    "sha256": "transaction",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
 
 __all__ = [
     "Applied",
