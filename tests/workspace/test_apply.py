@@ -3,6 +3,7 @@ import stat
 import subprocess
 
 import pytest
+
 from scaffold_tools.errors import Refused
 from scaffold_tools.workspace import apply, diff, diff_entries, read_record, status
 from workspace.trees import create, edit, git, plan, repository, snapshot, write

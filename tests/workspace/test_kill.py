@@ -6,6 +6,7 @@ import signal
 import time
 
 import pytest
+
 from scaffold_tools.workspace import apply, finisher, recover, undo
 from scaffold_tools.workspace.lock import tree_lock
 from scaffold_tools.workspace.transaction import Step, Tree, _journal_home, _stage

@@ -1,6 +1,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from scaffold_tools.workspace import merge3
 
 BASE = b"one\ntwo\nthree\nfour\nfive\n"

@@ -2,6 +2,7 @@ import os
 import resource
 
 import pytest
+
 from scaffold_tools.errors import EnvironmentLacks, Refused
 from scaffold_tools.workspace import apply, status
 from workspace.trees import create, edit, plan, snapshot, write

@@ -1,6 +1,7 @@
 import os
 
 import pytest
+
 from scaffold_tools.errors import BadInput, Refused
 from scaffold_tools.workspace import apply, read_record, undo
 from workspace.trees import create, edit, plan, snapshot, write
