@@ -1,10 +1,11 @@
-"""Architectures that transformers has: the blueprint says what the code computes, and how it follows from the config."""
+"""Architectures that transformers has: the blueprint says what the code computes and how it follows from keys."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
+
 from blueprint.models import CLAIMS, Claim
 from scaffold_tools.blueprint.derive import derive_blueprint
 from scaffold_tools.blueprint.expressions import shown

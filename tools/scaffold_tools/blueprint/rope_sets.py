@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from scaffold_tools.blueprint.expressions import Toys, evaluate, fit_layers, fit_number, is_number, plain_key
-from scaffold_tools.blueprint.facts import Const, Evidence, Expression, Fact, Gap
+from scaffold_tools.blueprint.facts import Const, Evidence, Expression, Fact, Gap, Product, Term
 from scaffold_tools.blueprint.measured import Draft, toys_of
 from scaffold_tools.blueprint.rope import Setting, agrees, base_table, table
 
@@ -64,7 +64,8 @@ def _shape(draft: Draft, turning: Mapping[str, list[Any]], answer: Mapping[str, 
     one, other = dims["a"].pop(), dims["b"].pop()
     share = [dim / answer["variants"][name]["facts"]["head_dim"] for name, dim in (("a", one), ("b", other))]
     real, toys = answer["real"], toys_of(answer)
-    fraction: Expression | None = Const(1.0) if share == [1.0, 1.0] else _fraction(share, toys)
+    heads = [answer["variants"][name]["facts"]["head_dim"] for name in ("a", "b")]
+    fraction: Expression | None = Const(1.0) if share == [1.0, 1.0] else _fraction(share, heads, toys)
     if fraction is None and (dims_key := fit_number(one, other, toys, ("rotary_dim",))) is not None:
         value = evaluate(dims_key, real) / draft.value("head_dim")
         _add(draft, "rope.dim", round(evaluate(dims_key, real)), dims_key, one, other)
@@ -78,10 +79,18 @@ def _shape(draft: Draft, turning: Mapping[str, list[Any]], answer: Mapping[str, 
     _add(draft, "rope.dim", int(draft.value("head_dim") * value), None, one, other)
 
 
-def _fraction(share: list[float], toys: Toys) -> Expression | None:
+def _fraction(share: list[float], heads: list[int], toys: Toys) -> Expression | None:
     keys = ("rope_parameters.partial_rotary_factor", "partial_rotary_factor", "rotary_pct", "rotary_percent")
     nested = tuple(key for key in toys.a if key.endswith(".partial_rotary_factor"))
-    return plain_key(share[0], share[1], toys, (*keys, *nested))
+    if found := plain_key(share[0], share[1], toys, (*keys, *nested)):
+        return found
+    for key in toys.keys:  # code truncates: int(head_dim * share)
+        shares = [toy.get(key) for toy in (toys.a, toys.b)]
+        if not all(isinstance(one, float) and 0 < one < 1 for one in shares):
+            continue
+        if all(int(dim * one) == round(dim * real) for dim, one, real in zip(heads, shares, share, strict=True)):
+            return Product((Term(key),))
+    return None
 
 
 def _add(draft: Draft, name: str, value: Any, expression: Expression | None, *seen: Any) -> None:

@@ -12,11 +12,14 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from probe_structure import find_sites
+from probe_trace import record
 
 LAYERS = {"a": 3, "b": 4}
 COUNTS = {"a": ((4, 2), (4, 4), (2, 2), (4, 1), (4,)), "b": ((6, 2), (6, 6), (6, 3), (6, 1), (6,))}
 """Heads and groups: the larger count first, ratio kept above one where the model's is."""
-WIDTHS = {"a": (96, 136, 176, 208, 24, 32), "b": (120, 156, 228, 252, 20, 36)}
+HEAD_DIM = {"a": 24, "b": 20}
+WIDTHS = {"a": (96, 136, 176, 208, 28, 32), "b": (120, 156, 228, 252, 18, 36)}
 """Sizes that every head count of the variant divides or that stand alone; largest model value gets the largest."""
 REACH = {"a": (5, 64), "b": (7, 72)}
 """Positions: a window below the sequence length, or a longest length above it."""
@@ -27,7 +30,7 @@ LENGTH = 40
 """Tokens of a trial, more than the probe uses."""
 LARGEST = 30_000_000
 """Parameters of a toy that is still quick in float64."""
-TRIES = 200
+TRIES = 60
 
 Build = Callable[[dict[str, Any]], Any]
 
@@ -47,11 +50,13 @@ def shrink_unknown(small: dict[str, Any], raw: dict[str, Any], variant: str, bui
     keys = [key for key, value in small.items() if _open(key, value, raw.get(key))]
     if not keys:
         return small
-    kinds = _kinds(small, keys, build)
+    shares = {key: value for key, value in raw.items() if isinstance(value, float) and 0.05 < value < 1}
+    kinds = _kinds({**small, **shares}, keys, build)
     for chosen in itertools.islice(_choices(small, kinds, variant), TRIES):
-        candidate = {**small, **chosen}
-        if _runs(candidate, build):
-            return candidate
+        for kept in ({}, shares):  # a share of a head may only come out even at the model's own value
+            candidate = {**small, **kept, **chosen}
+            if _runs(candidate, build):
+                return candidate
     raise ValueError(f"no small sizes found for {', '.join(sorted(kinds))}")
 
 
@@ -63,16 +68,23 @@ def _open(key: str, value: Any, own: Any) -> bool:
 def _kinds(small: dict[str, Any], keys: list[str], build: Build) -> dict[str, str]:
     """What each key does.
 
-    `layers`: names of tensors change. `width`: shapes change. `count`: a number that others must be divisible by.
+    `layers`: names of tensors change. `width`: shapes change. `count`: a number that others must be divisible by
+    (heads, groups). `head_dim`: the width of one head.
     `reach`: neither, a number of positions (a window, a longest length).
     """
     base = _shapes(small, build)
+    heads, head_dim = _attention_shape(small, build)
     found: dict[str, str] = {}
     for key in keys:
         value = small[key]
         changed = _shapes({**small, key: value * 2}, build)
-        if changed is not None and base is not None and set(changed) != set(base):
+        fewer = _shapes({**small, key: value - 1}, build)
+        if base is not None and any(one is not None and set(one) != set(base) for one in (changed, fewer)):
             found[key] = "layers"
+        elif value == head_dim != heads and changed != base:
+            found[key] = "head_dim"
+        elif value == heads and heads != head_dim:
+            found[key] = "count"
         elif changed == base and _forward({**small, key: ODD}, build, torch.device("meta")):
             found[key] = "reach"
         elif value <= LONGEST_COUNT and (changed is None or changed == base or value < 64):
@@ -80,6 +92,17 @@ def _kinds(small: dict[str, Any], keys: list[str], build: Build) -> dict[str, st
         else:
             found[key] = "width"
     return found
+
+
+def _attention_shape(config: dict[str, Any], build: Build) -> tuple[int, int]:
+    """(query heads, width of a head) of the model at its own size, from a forward pass without numbers."""
+    try:
+        with torch.device("meta"):
+            graph = record(build(config), torch.zeros((1, LENGTH), dtype=torch.int64))
+        shape = graph.tensors[find_sites(graph)[0].q].shape
+        return int(shape[0]), int(shape[-1])
+    except Exception:  # any refusal of the model's own code; thresholds decide then
+        return 0, 0
 
 
 def _shapes(config: dict[str, Any], build: Build) -> dict[str, tuple[int, ...]] | None:
@@ -94,6 +117,7 @@ def _shapes(config: dict[str, Any], build: Build) -> dict[str, tuple[int, ...]] 
 def _choices(small: dict[str, Any], kinds: dict[str, str], variant: str) -> Any:
     """Assignments of small values, the likeliest first; the order of sizes is the model's own."""
     fixed = {key: LAYERS[variant] for key, kind in kinds.items() if kind == "layers"}
+    fixed |= {key: HEAD_DIM[variant] for key, kind in kinds.items() if kind == "head_dim"}
     reaches = [key for key, kind in kinds.items() if kind == "reach"]
     counts = sorted((key for key, kind in kinds.items() if kind == "count"), key=lambda key: -small[key])
     widths = sorted((key for key, kind in kinds.items() if kind == "width"), key=lambda key: -small[key])

@@ -1,0 +1,66 @@
+"""Numbers to expressions: simplest formula that holds for both toys, and none where there is none."""
+
+from __future__ import annotations
+
+import pytest
+
+from scaffold_tools.blueprint.expressions import Toys, evaluate, fit_layers, fit_number, keys_of, shown
+from scaffold_tools.blueprint.facts import Const, Product, Term
+
+A = {"hidden_size": 64, "heads": 4, "scalar": 37, "eps": 0.0113, "same": 7.0, "layer_types": ["s", "f", "s"], "w": 5}
+B = {
+    "hidden_size": 96,
+    "heads": 6,
+    "scalar": 53,
+    "eps": 0.0237,
+    "same": 7.0,
+    "layer_types": ["s", "f", "s", "f"],
+    "w": 7,
+}
+TOYS = Toys(A, B, tuple(A))
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "text"),
+    [
+        (0.0113, 0.0237, "eps"),
+        (37**-0.5, 53**-0.5, "scalar**-0.5"),
+        (8.0, 96**0.5, "hidden_size**0.5"),
+        (1 / 37, 1 / 53, "scalar**-1"),
+        (256, 384, "4 * hidden_size"),
+        (64 / 37**0.5, 96 / 53**0.5, "hidden_size * scalar**-0.5"),
+        (1.0, 1.0, "1.0"),
+    ],
+)
+def test_simplest_formula_that_holds_in_both_toys(a: float, b: float, text: str) -> None:
+    assert shown(fit_number(a, b, TOYS)) == text
+
+
+def test_a_formula_that_holds_in_one_toy_alone_is_no_formula() -> None:
+    assert fit_number(37**-0.5, 0.2, TOYS) is None
+
+
+def test_a_value_equal_in_both_toys_is_a_constant_unless_its_usual_key_says_so() -> None:
+    assert fit_number(7.0, 7.0, TOYS) == Const(7.0)
+    assert fit_number(7.0, 7.0, TOYS, hints=("same",)) == Product((Term("same"),))
+
+
+def test_a_quotient_that_is_equal_in_both_toys_is_still_found() -> None:
+    assert shown(fit_number(16, 16, TOYS, ratio=("hidden_size", "heads"))) == "hidden_size * heads**-1"
+
+
+def test_values_by_layer_follow_the_list_that_tells_them_apart() -> None:
+    found = fit_layers([5, None, 5], [7, None, 7, None], TOYS)
+    assert shown(found) == "by layer_types: s w, f None"
+    assert found is not None
+    assert evaluate(found, {"layer_types": ["f", "s"], "w": 4096}) == [None, 4096]
+    assert keys_of(found) == ("layer_types", "w")
+
+
+def test_values_by_layer_that_no_list_explains_are_not_explained() -> None:
+    assert fit_layers([5, 5, None], [7, None, 7, None], TOYS) is None
+
+
+def test_an_expression_over_a_key_that_is_not_set_cannot_be_evaluated() -> None:
+    with pytest.raises(KeyError):
+        evaluate(Product((Term("scalar", -0.5),)), {"scalar": None})
