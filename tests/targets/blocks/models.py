@@ -293,6 +293,14 @@ def _per_head_norms() -> tuple[TensorRole, ...]:
     )
 
 
+def windows(name: str) -> Model:
+    """A model of one window size, told as if there were two: the value says so, the expressions stay right."""
+    described = MODELS[name]()
+    expression = next(row.expression for row in described.blueprint.facts if row.name == "attention.window")
+    widths = [512 if kind == "sliding_attention" else None for kind in described.config["layer_types"]]
+    return described.with_fact("attention.window", [256, *widths[1:]], expression)
+
+
 def granite() -> Model:
     """Granite: four multipliers."""
     config = base_config(
@@ -616,4 +624,6 @@ MODELS = {
     "exaone4": exaone4,
     "glm4": glm4,
     "mpt": mpt,
+    "gemma2_windows": lambda: windows("gemma2"),
+    "gemma3_windows": lambda: windows("gemma3_text"),
 }

@@ -23,9 +23,9 @@ def same(blueprint: Blueprint, one: str, other: str) -> bool:
     return first.value == second.value
 
 
-def has(blueprint: Blueprint, role: str, param: str = "weight") -> bool:
-    """Whether any tensor has this role."""
-    return blueprint.role(role, param) is not None
+def has(blueprint: Blueprint, role: str, param: str | None = None) -> bool:
+    """Whether any tensor has this role (and is its weight or bias, where `param` says so)."""
+    return any(row.role == role and param in (None, row.param) for row in blueprint.roles)
 
 
 def is_moe(blueprint: Blueprint) -> bool:
