@@ -23,7 +23,7 @@ from scaffold_tools.edit.display import (
 from scaffold_tools.edit.order import Key, best_position, is_sorted, natural
 from scaffold_tools.edit.source import checked, parse
 from scaffold_tools.errors import BadInput
-from scaffold_tools.render.literals import checked_identifier, one_line
+from scaffold_tools.text import checked_identifier, one_line
 
 
 def exported_names(source: bytes) -> tuple[str, ...] | None:

@@ -11,7 +11,7 @@ import libcst.matchers as m
 from scaffold_tools.edit.order import best_position, member, natural
 from scaffold_tools.edit.source import checked, dotted, parse
 from scaffold_tools.errors import BadInput
-from scaffold_tools.render.literals import checked_dotted, checked_identifier
+from scaffold_tools.text import checked_dotted, checked_identifier
 
 
 @dataclass(frozen=True)
