@@ -98,8 +98,12 @@ def _failures(observations: Mapping[str, Any]) -> list[Gap]:
     return list(found.values())
 
 
-BIAS_FACTS = (("bias.qkv", ("attn.q", "attn.k", "attn.v", "attn.qkv")), ("bias.o", ("attn.o",)), ("bias.head", ("head",)),
-              ("bias.mlp", ("mlp.gate", "mlp.up", "mlp.gate_up", "mlp.down")))  # fmt: skip
+BIAS_FACTS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("bias.qkv", ("attn.q", "attn.k", "attn.v", "attn.qkv")),
+    ("bias.o", ("attn.o",)),
+    ("bias.mlp", ("mlp.gate", "mlp.up", "mlp.gate_up", "mlp.down")),
+    ("bias.head", ("head",)),
+)
 
 
 def _tensors_win(roles: tuple[TensorRole, ...], draft: Draft, inventory: Inventory) -> None:
@@ -127,9 +131,7 @@ def _tying(roles: tuple[TensorRole, ...], draft: Draft) -> None:
     draft.gaps = [gap for gap in draft.gaps if "(head)" not in gap.reason]
     evidence = (*fact.evidence, Evidence("tensor", "the checkpoint has no head"))
     draft.facts.append(Fact("tied_embeddings", True, "constrained", evidence, None))
-    draft.notes.append(
-        "tensors win: the checkpoint has no output head, so it is the embedding, whatever the config says"
-    )
+    draft.notes.append("tensors win: the checkpoint has no output head, whatever the config says")
 
 
 def layer_kinds(facts: tuple[Fact, ...], roles: tuple[TensorRole, ...]) -> tuple[LayerKind, ...]:

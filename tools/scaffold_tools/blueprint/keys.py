@@ -26,7 +26,7 @@ WAIVERS: tuple[WaiverRow, ...] = (
     WaiverRow(r"output_.*|return_dict|use_return_dict|torchscript|is_decoder|is_encoder_decoder|add_cross_attention"
               r"|cross_attention_hidden_size", "what the forward pass returns"),
     WaiverRow(r".*_token_ids?|.*_token_index|(bos|eos|pad)_token|tokenizer_class|suppress_tokens", "tokens"),
-    WaiverRow(r"(torch_)?dtype|transformers_version|model_type|architectures|auto_map|name_or_path|_.*", "bookkeeping"),
+    WaiverRow(r"(torch_)?dtype|transformers_version|model_type|architectures|auto_map|name_or_path|_.*", "names"),
     WaiverRow(r"id2label|label2id|num_labels|problem_type|finetuning_task|task_specific_params|prefix", "other heads"),
     WaiverRow(r"ignore_keys_.*|default_theta|attribute_map|keys_to_ignore.*|base_model_.*_plan", "class data"),
     WaiverRow(r"quantization_config|compression_config", "storage format"),

@@ -67,7 +67,7 @@ def _shape(draft: Draft, turning: Mapping[str, list[Any]], answer: Mapping[str, 
     heads = [answer["variants"][name]["facts"]["head_dim"] for name in ("a", "b")]
     fraction: Expression | None = Const(1.0) if share == [1.0, 1.0] else _fraction(share, heads, toys)
     if fraction is None and (dims_key := fit_number(one, other, toys, ("rotary_dim",))) is not None:
-        value = evaluate(dims_key, real) / draft.value("head_dim")
+        value = float(evaluate(dims_key, real)) / int(draft.value("head_dim"))
         _add(draft, "rope.dim", round(evaluate(dims_key, real)), dims_key, one, other)
         _add(draft, "rope.fraction", value, None, *share)
         return
@@ -76,7 +76,7 @@ def _shape(draft: Draft, turning: Mapping[str, list[Any]], answer: Mapping[str, 
         return
     value = float(evaluate(fraction, real))
     _add(draft, "rope.fraction", value, fraction, *share)
-    _add(draft, "rope.dim", int(draft.value("head_dim") * value), None, one, other)
+    _add(draft, "rope.dim", int(int(draft.value("head_dim")) * value), None, one, other)
 
 
 def _fraction(share: list[float], heads: list[int], toys: Toys) -> Expression | None:
@@ -85,8 +85,8 @@ def _fraction(share: list[float], heads: list[int], toys: Toys) -> Expression | 
     if found := plain_key(share[0], share[1], toys, (*keys, *nested)):
         return found
     for key in toys.keys:  # code truncates: int(head_dim * share)
-        shares = [toy.get(key) for toy in (toys.a, toys.b)]
-        if not all(isinstance(one, float) and 0 < one < 1 for one in shares):
+        shares = [float(one) for toy in (toys.a, toys.b) if isinstance(one := toy.get(key), float) and 0 < one < 1]
+        if len(shares) < 2:
             continue
         if all(int(dim * one) == round(dim * real) for dim, one, real in zip(heads, shares, share, strict=True)):
             return Product((Term(key),))

@@ -24,8 +24,8 @@ class FactRow(NamedTuple):
     meaning: str
 
 
-# Norm roles are named by *where the norm acts*, measured by hooks, never by the tensor's name: Llama's
-# `post_attention_layernorm` acts before the MLP (`norm.pre_mlp`), Gemma 2's acts on the attention output (`norm.post_attn`).
+# Norm roles are named by *where the norm acts*, measured, never by the tensor's name: Llama's
+# `post_attention_layernorm` acts before the MLP (`norm.pre_mlp`), Gemma 2's on the attention output (`post_attn`).
 ROLES: tuple[RoleRow, ...] = (
     RoleRow("embed.tokens", "token embedding [V, H]"),
     RoleRow("embed.positions", "learned absolute position embedding [P, H]"),
@@ -100,9 +100,10 @@ FACTS: tuple[FactRow, ...] = (
     FactRow("rope.fraction", "float", "rope.dim / head_dim"),
     FactRow(
         "rope.sets",
-        "list of {layers, type, theta, parameters, inv_freq, attention_factor, config_key}",
-        "distinct rotary tables and the layers that use each (config_key: dotted path of the rope dict in the HF config"
-        " object, e.g. `rope_parameters` or `rope_parameters.sliding_attention`); layers in no set are NoPE",
+        "list of {layers, type, theta, parameters, inv_freq, attention_factor, config_key, theta_key}",
+        "distinct rotary tables and the layers that use each; layers in no set are NoPE. config_key: dotted path of"
+        " the rope dict in the HF config object (`rope_parameters`, `rope_parameters.sliding_attention`). theta_key: the"
+        " key of the base where the config has no such dict",
     ),
     FactRow(
         "mlp.activation", "'silu' | 'gelu' | 'gelu_tanh' | 'relu' | 'relu2' | 'quick_gelu' | ...", "measured curve"

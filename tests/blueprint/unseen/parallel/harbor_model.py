@@ -42,7 +42,7 @@ class Berth(nn.Module):
 
 class HarborLM(PreTrainedModel):
     config_class = HarborConfig
-    _tied_weights_keys = {"front.weight": "sea.weight"}
+    _tied_weights_keys = {"front.weight": "sea.weight"}  # noqa: RUF012
 
     def __init__(self, config):
         super().__init__(config)

@@ -87,7 +87,7 @@ def _short(where: str) -> str:
 
 
 def _disk_names(model: Any) -> dict[str, Any]:
-    """Names in a saved checkpoint by name in memory, matched by content; None for names that are not saved as they are."""
+    """Names in a saved checkpoint by name in memory, matched by content; None where nothing saved equals it."""
     from safetensors import safe_open
 
     memory = {name: _digest(tensor) for name, tensor in model.state_dict().items()}

@@ -109,6 +109,7 @@ def _embedding_factor(book: Notebook, skeleton: Skeleton) -> None:
     found = graph.rows(skeleton.embedding.outputs[0])
     where = graph.where(skeleton.entry)
     if skeleton.positions is not None:
+        _position_numbers(book, skeleton)
         places = graph.tensors[skeleton.positions.outputs[0]].reshape(graph.length, -1).double()
         both = torch.stack([found.flatten(), places.flatten()], dim=1)
         factors = torch.linalg.lstsq(both, start.flatten()[:, None]).solution.flatten()
@@ -120,6 +121,13 @@ def _embedding_factor(book: Notebook, skeleton: Skeleton) -> None:
     if factor is None:
         raise Unmeasured("the first layer's input is no multiple of the token embedding")
     book.fact("embedding.multiplier", factor, where)
+
+
+def _position_numbers(book: Notebook, skeleton: Skeleton) -> None:
+    """Learned positions must be numbered 0, 1, 2, ...: some code starts at 2."""
+    numbers = skeleton.graph.tensors[skeleton.positions.inputs[1]].flatten()
+    if not torch.equal(numbers, torch.arange(skeleton.graph.length)):
+        book.fail("embed.positions", f"positions are numbered from {int(numbers[0])}", skeleton.positions.where)
 
 
 def _logits(book: Notebook, skeleton: Skeleton) -> None:

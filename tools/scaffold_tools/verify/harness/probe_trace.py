@@ -230,15 +230,19 @@ class Recorder(TorchDispatchMode):
         if not isinstance(tensor, torch.Tensor):
             return
         by_value = {value: kept for kept, value in ((kept, self._ids.get(id(kept))) for kept in self._keep)}
+        partly = False
         for old in self._view_chain(node.inputs[0])[1:]:
+            partly = partly or self.graph.tensors[old].numel() != tensor.numel()
             kept = by_value.get(old)
             if kept is None or old in self.graph.params:
                 continue
             value = self._add(kept, node.index)
-            node.inputs.append(old)
-            self.graph.consumers[old].append(node.index)
             node.outputs.append(value)
-            self.graph.depends[value] = depends or self.graph.depends[old]
+            self.graph.depends[value] = depends
+            if partly:  # the rest of the base still comes from what it was
+                node.inputs.append(old)
+                self.graph.consumers[old].append(node.index)
+                self.graph.depends[value] = depends or self.graph.depends[old]
 
 
 def record(model: torch.nn.Module, token_ids: torch.Tensor) -> Graph:
