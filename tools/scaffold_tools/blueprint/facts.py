@@ -1,8 +1,8 @@
 """The blueprint: everything learnt about a model as one immutable value. Targets read it and nothing else.
 
-A fact has a value for *this* model and, where it is known, an *expression*: how the value follows from the
-Hugging Face config object. Generated code emits the expression (`hf_config.query_pre_attn_scalar**-0.5`), so it stays right for
-other sizes of the same family, and for the toy whose every scalar is nobody's default.
+A fact has a value for *this* model and, where it is known, an *expression*: how it follows from the Hugging Face
+config object. Generated code emits the expression (`hf_config.query_pre_attn_scalar**-0.5`), so it stays right
+for other sizes of the same family, and for the toy whose every scalar is nobody's default.
 """
 
 from __future__ import annotations

@@ -102,7 +102,7 @@ FACTS: tuple[FactRow, ...] = (
         "rope.sets",
         "list of {layers, type, theta, parameters, inv_freq, attention_factor, config_key, theta_key}",
         "distinct rotary tables and the layers that use each; layers in no set are NoPE. config_key: dotted path of"
-        " the rope dict in the HF config object (`rope_parameters`, `rope_parameters.sliding_attention`). theta_key: the"
+        " the rope dict in the HF config object (`rope_parameters`, `rope_parameters.full_attention`). theta_key: the"
         " key of the base where the config has no such dict",
     ),
     FactRow(
