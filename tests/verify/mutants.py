@@ -48,6 +48,7 @@ class Base:
 QWEN3 = Base("megatron.bridge.models.qwen.qwen3_bridge", "Qwen3Bridge", "Qwen3ForCausalLM")
 QWEN2 = Base("megatron.bridge.models.qwen.qwen2_bridge", "Qwen2Bridge", "Qwen2ForCausalLM")
 MISTRAL = Base("megatron.bridge.models.mistral.mistral_bridge", "MistralBridge", "MistralForCausalLM")
+LLAMA = Base("megatron.bridge.models.llama.llama_bridge", "LlamaBridge", "LlamaForCausalLM")
 GEMMA2 = Base("megatron.bridge.models.gemma.gemma2_bridge", "Gemma2Bridge", "Gemma2ForCausalLM")
 
 
@@ -71,6 +72,7 @@ HF = "model.layers.*."
 
 MUTANTS: tuple[Mutant, ...] = (
     Mutant("rope_base_off_by_a_percent", "provider.rotary_base *= 1.01"),
+    Mutant("rope_base_of_another_model", "provider.rotary_base = 10000", base=LLAMA),
     Mutant("eps_off_by_a_percent", "provider.layernorm_epsilon *= 1.01"),
     Mutant("eps_left_at_its_default", "provider.layernorm_epsilon = 1e-5"),
     Mutant("another_activation", "provider.activation_func = torch.nn.functional.gelu"),

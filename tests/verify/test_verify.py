@@ -161,6 +161,13 @@ def test_a_post_norm_with_its_default_eps_is_caught(lane: LaneSession, tmp_path:
     assert prove(lane, "Gemma2ForCausalLM", tmp_path / "ours", packaged(tmp_path, repaired)).proven
 
 
+def test_a_crash_of_import_names_the_parameter_without_a_mapping(lane: LaneSession, tmp_path: Path) -> None:
+    evidence = prove(lane, "LlamaForCausalLM", tmp_path, variants=("a",), attention_bias=True)
+    broken = next(check for check in evidence.checks if check.name == "import.hf_consumed")
+    assert broken.status == "error"
+    assert "linear_qkv.bias" in broken.detail
+
+
 def test_a_package_that_registers_nothing_is_not_the_one_that_is_picked(lane: LaneSession, tmp_path: Path) -> None:
     (tmp_path / "empty_package").mkdir()
     (tmp_path / "empty_package" / "__init__.py").write_text("")

@@ -25,23 +25,21 @@ REQUIREMENTS = (
     "torch>=2.8,<3",  # from PyPI it brings CUDA libraries along; it runs without a GPU all the same
     "transformers>=5.12,<5.13",
     "megatron-core>=0.19,<0.20",
-    "omegaconf>=2.3",
-    "hydra-core>=1.3,<=1.3.2",
-    "accelerate",
+    # What `import megatron.bridge` cannot do without.
     "einops",
-    "peft",
+    "omegaconf>=2.3",
+    "pillow",
     "pyyaml",
-    "six",
     "regex",
     "rich",
+    # What it imports when asked for a recipe, an adapter or a device map.
+    "accelerate",
+    "hydra-core>=1.3,<=1.3.2",
+    "peft",
     "tqdm",
+    # What its own unit tests need, and with them the tests that are generated into a checkout.
     "datasets",
-    "mistral-common",
-    "pydantic",
-    "pydantic-extra-types",  # mistral-common imports it without requiring it
-    "pycountry",  # pydantic-extra-types needs it for the type that mistral-common uses
-    "pillow",
-    "pytest>=8.3",  # generated integrations carry tests of their own
+    "pytest>=8.3",
 )
 WITHOUT_DEPENDENCIES = ("megatron-bridge>=0.6,<0.7",)
 """Its own list has transformer-engine, mamba-ssm and others that need CUDA to build; stand-ins take their place."""

@@ -30,7 +30,12 @@ def import_weights(auto_bridge: Any, model: Any, saved: dict[str, torch.Tensor],
     clock = Clock()
     count = fill_with_nan(model)
     with reads_of(auto_bridge.hf_pretrained.state.source) as reads, warnings_of("megatron.bridge") as warned, OnCpu():
-        auto_bridge.load_hf_weights([model])
+        try:
+            auto_bridge.load_hf_weights([model])
+        except Exception as error:
+            for warning in warned[:3]:  # upstream crashes on a parameter without a mapping; the warning names it
+                error.add_note(warning)
+            raise
     seconds = clock.lap()
     unread = set(saved) - set(reads)
     detail = f"never read: {names(unread)}" if unread else ""

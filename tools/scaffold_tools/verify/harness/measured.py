@@ -47,8 +47,8 @@ class Checks:
         try:
             yield
         except Exception as error:
-            where = _where(error)
-            detail = " ".join(f"{type(error).__name__}: {error} [{where}]".split())[:DETAIL]
+            noted = "".join(f"; {note}" for note in getattr(error, "__notes__", ()))
+            detail = " ".join(f"{type(error).__name__}: {error}{noted} [{_where(error)}]".split())[:DETAIL]
             self.done.append(asdict(Measured(name, "error", detail=detail, toy=self.toy)))
             raise Broken(name) from error
 

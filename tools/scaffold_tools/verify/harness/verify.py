@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import platform
 from pathlib import Path
@@ -28,8 +29,11 @@ ORDER = (
 def preload(request: dict[str, Any]) -> None:
     """What every verification imports; the installed Megatron-Bridge only where it is the one that is used."""
     neutralise()
-    for module in ("transformer_engine", "megatron.core.models.gpt", "datasets", "peft", "omegaconf", "hydra"):
+    for module in ("transformer_engine", "megatron.core.models.gpt"):
         importlib.import_module(module)
+    for module in ("datasets", "peft", "omegaconf", "hydra"):
+        with contextlib.suppress(ImportError):  # Megatron-Bridge imports them where it finds them
+            importlib.import_module(module)
     if request["integration"]["kind"] != "checkout":
         importlib.import_module("megatron.bridge")
 
