@@ -14,7 +14,7 @@ from scaffold_tools.targets.megatron_bridge.exports import config_exports
 from scaffold_tools.targets.megatron_bridge.mappings import LOCAL_CLASSES, Mappings
 from scaffold_tools.targets.megatron_bridge.naming import Names
 from scaffold_tools.targets.megatron_bridge.profile import Profile
-from scaffold_tools.targets.megatron_bridge.rules import Setting, assign
+from scaffold_tools.targets.megatron_bridge.rules import Setting, activation_alias, assign
 
 _CONVERSION = "megatron.bridge.models.conversion"
 _GROUPS = (
@@ -84,6 +84,7 @@ def bridge_context(
         rows.append(Setting("attention_dropout", "0.0"))
     rows.extend(TRAINING)
     exports = config_exports(blueprint, settings)
+    alias = activation_alias(blueprint, profile)
     context: dict[str, Any] = {
         "package": code.package,
         "architecture": blueprint.architecture,
@@ -110,9 +111,9 @@ def bridge_context(
             for title in dict.fromkeys(row.group for row in mappings.renames)
         ],
         "fused": list(mappings.fused),
-        "activation_alias": None,
+        "activation_alias": None if alias is None else {"name": alias[0], "function": alias[2]},
     }
-    context["imports"] = _imports(context, rows, names=names, code=code, blocks=blocks, mappings=mappings)
+    context["imports"] = _imports(context, rows, names=names, code=code, blocks=blocks, mappings=mappings, alias=alias)
     return context
 
 
@@ -141,6 +142,7 @@ def _imports(
     code: Code,
     blocks: BlockPlan,
     mappings: Mappings,
+    alias: tuple[str, str, str] | None,
 ) -> list[dict[str, str]]:
     """Exactly the names that the module uses; the formatter sorts and joins them."""
     found: set[tuple[str, str]] = {
@@ -164,6 +166,8 @@ def _imports(
         found.add((f"{code.folder}.{names.stem}_mappings" if local else f"{_CONVERSION}.param_mapping", row.name))
     for setting in rows:
         found |= set(setting.imports)
+    if alias is not None:
+        found.add(alias[1:])
     for asked in blocks.provider_settings:
         if asked.symbol is not None:
             found.add((f"{code.folder}.modeling_{names.stem}", asked.symbol))

@@ -17,15 +17,16 @@ Export = tuple[str, str]
 def config_exports(blueprint: Blueprint, settings: Sequence[Setting]) -> tuple[Export, ...]:
     """Keys that CONFIG_MAPPING does not write, or writes under another name."""
     rows: dict[str, str] = {}
+    mapped = {setting.config_key for setting in settings}
     for setting in settings:
-        if setting.config_key is not None:
-            continue
-        back = inverse(setting.expression, f"provider.{setting.attribute}")
+        back = None if setting.config_key else inverse(setting.expression, f"provider.{setting.attribute}")
         for key, code in (*setting.exports, *([back] if back else [])):
-            rows.setdefault(key, code)
+            if key not in mapped:
+                rows.setdefault(key, code)
     if activation_key(blueprint)[0] == "hidden_activation":
         rows["hidden_activation"] = 'hf_config.pop("hidden_act")'
-    rows.update(_rope(blueprint, settings))
+    if "rope_parameters" not in mapped:
+        rows.update(_rope(blueprint, settings))
     return tuple(rows.items())
 
 

@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass
 
 from scaffold_tools.blueprint.facts import Blueprint
-from scaffold_tools.source.trust import check_identifier
 from scaffold_tools.targets.megatron_bridge.blocks import naming_of
 from scaffold_tools.targets.megatron_bridge.profile import Profile
+from scaffold_tools.text import checked_identifier
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ def names_of(blueprint: Blueprint, profile: Profile) -> Names:
         BadInput: the architecture or model_type cannot become names in code.
     """
     naming = naming_of(blueprint)
-    stem = check_identifier(naming.stem, "the name made of model_type")
-    check_identifier(blueprint.architecture, "the architecture")
+    stem = checked_identifier(naming.stem)
+    checked_identifier(blueprint.architecture)
     return Names(stem, naming.prefix, _family(blueprint, stem, profile), f"scaffold_{stem}")
 
 

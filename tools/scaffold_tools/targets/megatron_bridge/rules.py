@@ -185,7 +185,7 @@ _CURVES = {
     "fast_gelu": "gelu_tanh",
     "quick_gelu": "quick_gelu",
 }
-_FUNCTIONS = {
+FUNCTIONS = {
     "gelu": ("torch.nn.functional", "gelu"),
     "relu": ("torch.nn.functional", "relu"),
     "silu": ("torch.nn.functional", "silu"),
@@ -204,14 +204,24 @@ def activation_key(blueprint: Blueprint) -> tuple[str | None, str]:
     return None, "silu"
 
 
+def activation_alias(blueprint: Blueprint, profile: Profile) -> tuple[str, str, str] | None:
+    """(config's name, module, function) where the base bridge would refuse the name before any bridge could correct it."""
+    name, curve = activation_key(blueprint)[1], blueprint.value("mlp.activation")
+    if name in dict(profile.activations) or curve not in FUNCTIONS:
+        return None
+    return (name, *FUNCTIONS[curve])
+
+
 def _base_curve(view: View) -> str | None:
     """The curve that the base bridge arrives at; None where it refuses the config's name for it."""
     function = dict(view.profile.activations).get(activation_key(view.blueprint)[1])
+    if function is None and activation_alias(view.blueprint, view.profile) is not None:
+        return str(view.value)
     return _CURVES.get(function) if function is not None else None
 
 
 def _activation(view: View) -> tuple[Setting, ...]:
-    module, name = _FUNCTIONS[view.value]
+    module, name = FUNCTIONS[view.value]
     declared = activation_key(view.blueprint)[1]
     comment = f"the code runs {view.value}, whatever the config calls it" if declared != view.value else ""
     return (Setting("activation_func", name, comment, imports=((module, name),)),)
@@ -457,7 +467,7 @@ ROWS: tuple[Row, ...] = (
     Row("rope.sets", _one_rope_and_nope, settings=_nope),
     # MLP
     Row("mlp.activation", lambda view: _base_curve(view) == view.value, derived="the base bridge reads its name"),
-    Row("mlp.activation", lambda view: view.value in _FUNCTIONS, settings=_activation),
+    Row("mlp.activation", lambda view: view.value in FUNCTIONS, settings=_activation),
     Row("mlp.gated", _is(True), settings=_constant("gated_linear_unit", True)),
     Row("mlp.gated", _is(False), settings=_constant("gated_linear_unit", False)),
     # Biases
