@@ -235,6 +235,11 @@ def test_max_window_layers_splits_the_toy_where_it_splits_the_model(real: int, e
     assert small["max_window_layers"] == (small["num_hidden_layers"] if expected == "all" else expected)
 
 
+def test_a_config_that_claims_a_billion_layers_costs_nothing() -> None:
+    small = toy.shrink_config(DENSE | {"num_hidden_layers": 10**9, "mlp_only_layers": [10**8]})
+    assert small["num_hidden_layers"] <= 13
+
+
 # Rope.
 
 

@@ -72,7 +72,7 @@ def verify_integration(
         command: what repeats this verification; goes into the evidence.
 
     Raises:
-        LaneJobFailed: the job itself broke (a package that does not import, a config that builds no toy, a crash).
+        LaneJobFailed: the job itself broke (a package that does not import, a crash, a timeout).
         EnvironmentLacks: the lane is missing.
     """
     if workdir is None:

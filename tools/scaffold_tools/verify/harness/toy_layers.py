@@ -7,6 +7,9 @@ from typing import Any
 
 from toy_rows import LAYER_INDEX_LISTS, LAYER_KEYS, LAYER_STRINGS, MAX_TOY_LAYERS, PERIOD_KEYS, TOKEN_ID, is_int
 
+MANY_LAYERS = 2000
+"""No model has more; a config that claims so must not cost memory."""
+
 
 def layer_count(config: dict[str, Any]) -> tuple[str, int] | None:
     """The key that holds the number of layers, and the number."""
@@ -30,7 +33,7 @@ def chosen_layers(config: dict[str, Any], variant: str) -> list[int]:
     found = layer_count(config)
     if found is None:
         return []
-    layers = found[1]
+    layers = min(found[1], MANY_LAYERS)
     kinds = _kinds(config, layers)
     need = max(2, _period(kinds), _declared_period(config), _leading(config) + 1) + 1
     if need <= MAX_TOY_LAYERS:
@@ -62,7 +65,7 @@ def truncate_layers(config: dict[str, Any], indices: list[int]) -> dict[str, Any
 
 def _kinds(config: dict[str, Any], layers: int) -> list[tuple[Any, ...]]:
     """What distinguishes each layer, as far as lists tell."""
-    keys = per_layer_keys(config, layers)
+    keys = per_layer_keys(config, layers)  # none where the count was cut: no list is as long as it claims
     index_lists = [config[key] for key in LAYER_INDEX_LISTS if isinstance(config.get(key), list)]
     return [
         (*(repr(config[key][index]) for key in keys), *(index in listed for listed in index_lists))
