@@ -51,7 +51,7 @@ def derive_blueprint(
     roles = _roles(inventory, variant, draft)
     _tensors_win(roles, draft, inventory)
     facts = tuple(draft.facts)
-    keys, key_gaps = account(inventory.config, variant, facts, draft.aliases)
+    keys, key_gaps = account(inventory.config, variant, facts, draft.aliases, real)
     return Blueprint(
         model_name=inventory.source.name,
         architecture=architecture,

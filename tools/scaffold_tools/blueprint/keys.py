@@ -35,7 +35,11 @@ WAIVERS: tuple[WaiverRow, ...] = (
 
 
 def account(
-    config: Mapping[str, Any], variant: Mapping[str, Any] | None, facts: tuple[Fact, ...], aliases: Mapping[str, str]
+    config: Mapping[str, Any],
+    variant: Mapping[str, Any] | None,
+    facts: tuple[Fact, ...],
+    aliases: Mapping[str, str],
+    real: Mapping[str, Any] | None = None,
 ) -> tuple[tuple[KeyUse, ...], tuple[Gap, ...]]:
     """One `KeyUse` for each key of config.json and each further key that the code reads; gaps for the unaccounted.
 
@@ -44,6 +48,7 @@ def account(
         variant: observations of the first toy; None when no probe ran.
         facts: what the blueprint knows; their expressions name the keys they consume.
         aliases: keys that a fact consumes without an expression (activation names, rope dicts).
+        real: attributes of the real config object, which also has what the class derives (`layer_types`).
     """
     reads: Mapping[str, str] = variant["reads"] if variant else {}
     used = _consumers(facts) | dict(aliases)
@@ -56,7 +61,7 @@ def account(
     rows: list[KeyUse] = []
     gaps: list[Gap] = []
     for key in dict.fromkeys([*config, *reads]):
-        value = config[key] if key in config else attributes.get(key)
+        value = config[key] if key in config else (real or {}).get(key, attributes.get(key))
         read = None if variant is None else key in reads
         consumer = used.get(key) or _waiver(key, value, variant)
         rows.append(KeyUse(key, value, read, consumer))
