@@ -215,6 +215,18 @@ CLAIMS: tuple[Claim, ...] = (
         facts={"qk_norm.kind": "per_head", "qk_norm.after_rope": True},
     ),
     says(
+        claim("bloom", "BloomForCausalLM", "bloom", n_head=8, n_layer=6, tie_word_embeddings=True),
+        facts={"position.kind": "alibi", "mlp.activation": "gelu_tanh", "ffn_hidden_size": 1024},
+        expressions={"ffn_hidden_size": "4 * hidden_size"},
+        roles={"norm.embed": "transformer.word_embeddings_layernorm.weight"},
+        packing={"attn.qkv": "per_head:q,k,v"},
+    ),
+    says(
+        claim("falcon", "FalconForCausalLM", "falcon", multi_query=True, parallel_attn=True, alibi=False),
+        facts={"num_query_groups": 1, "residual.parallel": True, "mlp.activation": "gelu"},
+        packing={"attn.qkv": "concat:q,k,v"},
+    ),
+    says(
         claim("olmo", "OlmoForCausalLM", "olmo", clip_qkv=8.0),
         facts={"norm.affine": False, "norm.kind": "layernorm", "attention.clip_qkv": 8.0},
         expressions={"attention.clip_qkv": "clip_qkv"},

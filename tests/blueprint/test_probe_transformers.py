@@ -65,15 +65,9 @@ def test_every_key_that_the_code_reads_is_accounted_for(lane: LaneSession) -> No
 
 
 def test_facts_that_no_key_gives_are_gaps_not_guesses(lane: LaneSession) -> None:
-    """Negative control: ALiBi is added to the scores, which no fact can say yet."""
-    config = {
-        "model_type": "bloom",
-        "architectures": ["BloomForCausalLM"],
-        "hidden_size": 64,
-        "n_head": 8,
-        "n_layer": 2,
-    }
+    """Negative control: Falcon scales its ALiBi with the scores, which is not the usual ALiBi."""
+    config = {"model_type": "falcon", "architectures": ["FalconForCausalLM"], "alibi": True, "parallel_attn": True}
     blueprint = blueprint_of(lane, config)
     gap = next(one for one in blueprint.gaps if one.subject == "position.kind")
-    assert gap.hf_source is not None and gap.hf_source.startswith("modeling_bloom.py:")
+    assert gap.hf_source is not None and gap.hf_source.startswith("modeling_falcon.py:")
     assert blueprint.fact("attention.scale") is None

@@ -29,6 +29,8 @@ class Toys:
     a: Attributes
     b: Attributes
     keys: tuple[str, ...]
+    read: frozenset[str] = frozenset()
+    """Those of the keys that the code reads: between keys of equal value they win."""
 
 
 def is_number(value: Any) -> bool:
@@ -55,7 +57,7 @@ def same(one: Any, other: Any) -> bool:
 
 def plain_key(a: Any, b: Any, toys: Toys, hints: Iterable[str] = ()) -> Product | None:
     """The key whose value is the fact's in both toys; hinted keys first; only they may be equal in both."""
-    hinted = [key for key in hints if key in toys.a and key in toys.b]
+    hinted = sorted((key for key in hints if key in toys.a and key in toys.b), key=lambda key: key not in toys.read)
     for key in (*hinted, *toys.keys):
         one, other = toys.a.get(key), toys.b.get(key)
         telling = key in hinted or not same(one, other)

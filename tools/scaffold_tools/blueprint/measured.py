@@ -46,7 +46,7 @@ def toys_of(answer: Mapping[str, Any]) -> Toys:
     keys = [
         key for key in (*reads, *rest, *nested) if not key.endswith(("_token_id", "_token_ids")) and key != "id2label"
     ]
-    return Toys(a["attributes"], b["attributes"], tuple(dict.fromkeys(keys)))
+    return Toys(a["attributes"], b["attributes"], tuple(dict.fromkeys(keys)), frozenset(reads))
 
 
 def derive_facts(answer: Mapping[str, Any], draft: Draft) -> None:

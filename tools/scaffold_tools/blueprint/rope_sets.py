@@ -12,6 +12,7 @@ from scaffold_tools.blueprint.facts import Const, Evidence, Expression, Fact, Ga
 from scaffold_tools.blueprint.measured import Draft, toys_of
 from scaffold_tools.blueprint.rope import Setting, agrees, base_table, table
 
+ROPE_KEYS = ("rope_parameters", "rope_scaling", "rope_theta")
 LENGTH = {"a": 37, "b": 31}
 """Tokens in the probe's sequences (harness `toy.SEQUENCE_LENGTH`); longer than any toy's original length."""
 
@@ -26,9 +27,11 @@ def derive_rope(answer: Mapping[str, Any], draft: Draft) -> None:
     turning = {name: [one for one in layers if one is not None] for name, layers in measured.items()}
     failed = {entry["subject"] for entry in answer["variants"]["a"]["failures"]}
     if "position.kind" not in failed:
-        kind = "rope" if turning["a"] else "learned" if learned else "none"
+        alibi = all(answer["variants"][name]["facts"].get("alibi") is True for name in ("a", "b"))
+        kind = "rope" if turning["a"] else "alibi" if alibi else "learned" if learned else "none"
         _const(draft, "position.kind", kind, "queries and keys before and after", answer)
     if not turning["a"]:
+        draft.aliases |= dict.fromkeys(ROPE_KEYS, "position.kind")
         return
     _shape(draft, turning, answer)
     sets = _sets(measured, answer, draft)
@@ -130,9 +133,7 @@ def _sets(measured: Mapping[str, list[Any]], answer: Mapping[str, Any], draft: D
     sets = [_real_set(label, index, per_layer, answer, draft) for index, label in enumerate(labels)]
     for label in labels:
         draft.aliases[label.split(":")[-1].split(".")[0]] = "rope.sets"
-    draft.aliases |= {
-        key: "rope.sets" for key in ("rope_parameters", "rope_scaling", "rope_theta") if key in answer["real"]
-    }
+    draft.aliases |= dict.fromkeys(ROPE_KEYS, "rope.sets")
     evidence = tuple(Evidence("probe", f"the measured angles are those of {label}") for label in labels)
     return Fact("rope.sets", [one for one in sets if one["layers"]], "measured", evidence, expression)
 

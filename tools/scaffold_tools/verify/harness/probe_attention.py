@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
 
 import torch
 from probe_layers import Layer, unused_operators
 from probe_structure import Norm
-from probe_trace import Graph, Node
+from probe_trace import Graph
 from probe_values import TOLERANCE, Bend, Unmeasured, bend, misfit, ratio, unscaled
 
 MASKED = -9.0e3
@@ -208,27 +209,38 @@ def window(graph: Graph, layer: Layer) -> int | None:
     return None if width == graph.length else width
 
 
-def added_bias(graph: Graph, layer: Layer) -> Node | None:
-    """The operator that adds something other than a mask to the scores (ALiBi, relative positions)."""
+def added_scores(graph: Graph, layer: Layer) -> torch.Tensor | None:
+    """[heads, S, S]: what is added to the scores besides a mask (ALiBi, relative positions), masked entries zero."""
     seen = visible(graph, layer)
     product = layer.site.product
-    if (
-        product.op == "baddbmm"
-        and float(product.kwargs.get("beta", 1.0))
-        and bool(graph.tensors[product.inputs[0]].any())
-    ):
-        return product
+    found = []
+    if product.op == "baddbmm":
+        found.append(graph.tensors[product.inputs[0]].double() * float(product.kwargs.get("beta", 1.0)))
     for node in layer.site.between:
-        if node.op != "add":
-            continue
-        for value in node.inputs:
-            tensor = graph.tensors[value].double()
-            if graph.depends[value] or tensor.shape[-1] != graph.length:
-                continue
-            whole = tensor.expand(1, *seen.shape) if tensor.dim() <= 4 else tensor
-            if bool((whole.reshape(-1, *seen.shape[1:])[: seen.shape[0]][seen] != 0).any()):
-                return node
-    return None
+        if node.op == "add":
+            found += [graph.tensors[value].double() for value in node.inputs if not graph.depends[value]]
+    total = torch.zeros(seen.shape, dtype=torch.float64)
+    for tensor in found:
+        if tensor.dim() <= 4 and tensor.shape[-1] == graph.length:
+            squeezed = tensor.reshape(tensor.shape[-3:]) if tensor.dim() == 4 else tensor
+            total += squeezed.expand(seen.shape).where(seen, 0.0)
+    return total if bool(total.any()) else None
+
+
+def is_alibi(added: torch.Tensor) -> bool:
+    """Whether what is added falls linearly with the distance, with the usual slopes (arXiv 2108.12409, section 3).
+
+    Softmax ignores a constant in a row, so every row is compared from its own position on.
+    """
+    heads, length = added.shape[0], added.shape[-1]
+    power = 2 ** math.floor(math.log2(heads))
+    slopes = [2.0 ** (-8.0 * (head + 1) / power) for head in range(power)]
+    slopes += [2.0 ** (-4.0 * (2 * head + 1) / power) for head in range(heads - power)]
+    index = torch.arange(length, dtype=torch.float64)
+    back = (index[None, :] - index[:, None]).clamp_max(0)
+    relative = (added - added.diagonal(dim1=1, dim2=2)[..., None]).where(back <= 0, 0.0).tril()
+    expected = torch.tensor(slopes, dtype=torch.float64)[:, None, None] * back
+    return misfit(relative, expected) < 1e-4
 
 
 def score_bend(graph: Graph, layer: Layer, heads: Heads) -> Bend:
@@ -244,6 +256,8 @@ def score_bend(graph: Graph, layer: Layer, heads: Heads) -> Bend:
     scores = graph.tensors[layer.site.softmax.inputs[0]].double()
     scores = scores.reshape(-1, length, scores.shape[-1])[..., :length]
     seen = visible(graph, layer)
+    if (added := added_scores(graph, layer)) is not None:
+        scores = scores - added
     tanh = next((node for node in layer.site.between if node.op == "tanh"), None)
     if any(node.op == "sub" for node in layer.site.between):  # the row maximum is subtracted: compare row by row
         return _row_bend(scores, raw, seen)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from probe_attention import added_bias, read_heads, score_bend, window
+from probe_attention import added_scores, is_alibi, read_heads, score_bend, window
 from probe_layers import Layer, Skeleton, assemble, unused_operators
 from probe_mlp import fit_mlp
 from probe_norms import fit_norm
@@ -183,9 +183,11 @@ def _one_layer(book: Notebook, graph: Graph, layer: Layer) -> dict[str, tuple[An
     wide = book.attempt("attention.window", lambda: (window(graph, layer),), product)
     if wide is not None:
         found["attention.window"] = (wide[0], product)
-    bias = book.attempt("position.kind", lambda: (added_bias(graph, layer),), product)
-    if bias is not None and bias[0] is not None:
-        book.fail("position.kind", "something other than a mask is added to the scores (ALiBi?)", bias[0].where)
+    added = book.attempt("position.kind", lambda: added_scores(graph, layer), product)
+    if added is not None and is_alibi(added):
+        found["alibi"] = (True, product)
+    elif added is not None:
+        book.fail("position.kind", "something that is neither a mask nor ALiBi is added to the scores", product)
     gate = unused_operators(graph, layer.site.context, layer.o.x)
     if gate:
         seen = ", ".join(dict.fromkeys(node.op for node in gate))
