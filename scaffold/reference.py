@@ -55,8 +55,8 @@ def checks() -> str:
     """What each check proves and what it cannot see."""
     from scaffold_tools.verify.checks import CHECKS
 
-    rows = [(f"`{row.name}`", row.proves, row.cannot_see, row.tolerance) for row in CHECKS]
-    return "\n".join(_table(("Check", "Proves", "Cannot see", "Tolerance"), rows))
+    rows = [(f"`{row.name}`", row.proves, row.cannot_see, row.tolerance, row.why) for row in CHECKS]
+    return "\n".join(_table(("Check", "Proves", "Cannot see", "Tolerance", "Why that"), rows))
 
 
 def vocabulary() -> str:
@@ -111,10 +111,9 @@ def schema(kind: type) -> str:
 
 
 def _roots() -> tuple[type, ...]:
-    from scaffold_tools.classify.model import Classification
-
     from scaffold.outcome import Outcome
     from scaffold_tools.blueprint.facts import Blueprint
+    from scaffold_tools.classify.model import Classification
     from scaffold_tools.source.inventory import Inventory, Source
     from scaffold_tools.verify.evidence import Evidence
     from scaffold_tools.workspace.plan import Plan

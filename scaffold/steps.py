@@ -14,11 +14,10 @@ from scaffold.targets import Target, find_target
 from scaffold_tools.errors import BadInput, Refused
 
 if TYPE_CHECKING:
-    from scaffold_tools.classify.model import Classification
-
     from scaffold.lane import EarlyLane
     from scaffold.progress import Progress
     from scaffold_tools.blueprint.facts import Blueprint
+    from scaffold_tools.classify.model import Classification
     from scaffold_tools.source.inventory import Inventory, Source
     from scaffold_tools.verify.evidence import Evidence
     from scaffold_tools.verify.run import Integration
@@ -74,7 +73,6 @@ def check_lane(lane: str) -> None:
 def read(job: Job, link: str, *, keep: bool) -> tuple[Inventory, Classification]:
     """Source and classification; the tensor table of a bare config is derived only once its kind is accepted."""
     from scaffold_tools.classify.model import classify
-
     from scaffold_tools.source.read import read_inventory
 
     with job.progress.stage("source") as stage:
@@ -106,6 +104,9 @@ def describe_kind(classification: Classification) -> str:
 
 def check_generatable(classification: Classification) -> None:
     """Refuse what no target can take."""
+    from scaffold_tools.classify.model import require_supported
+
+    require_supported(classification)
 
 
 def derive(job: Job, inventory: Inventory, classification: Classification, folder: RunFolder | None) -> Blueprint:

@@ -14,6 +14,8 @@ import pytest
 
 from scaffold.machine import site_packages
 from scaffold_tools.errors import Refused
+from support.loopback_hub import LoopbackHub
+from support.safetensors_bytes import safetensors_bytes
 
 from .conftest import Ran, bytes_in, files_in, run, spawn
 
@@ -169,6 +171,28 @@ def test_what_the_target_supports_is_verified_and_not_generated(model: Path, tmp
     assert ran.json["generated"] is False
     assert ran.json["proven"] is True
     assert {name.split("/")[0] for name in files_in(tmp_path)} == {".scaffold"}
+
+
+def test_a_hub_link_is_pinned_and_ends_like_the_folder(first: Ran, place: Path, tmp_path: Path) -> None:
+    """Headers instead of a derived table, over the real client; only the name differs in what is generated."""
+    table = json.loads((place / ".scaffold" / "tiny-qwen3" / "inventory.json").read_text())["tensors"]["tensors"]
+    weights = safetensors_bytes({row["name"]: (row["dtype"], tuple(row["shape"])) for row in table})
+    with LoopbackHub() as hub:
+        files = {"config.json": json.dumps(CONFIG).encode(), "model.safetensors": weights}
+        commit = hub.add("org/tiny-qwen3", files)
+        link = f"{hub.endpoint}/org/tiny-qwen3/tree/main"
+        ran = run("new-model", link, "--regenerate", "--json", cwd=tmp_path, **hub.environment())
+    assert ran.code == 0, ran.err
+    assert ran.json["proven"] is True
+    inventory = json.loads((tmp_path / ".scaffold" / "org--tiny-qwen3" / "inventory.json").read_text())
+    assert inventory["source"]["revision"] == commit
+    assert inventory["tensors"]["origin"] == "headers"
+    assert not any("/resolve/main/" in seen.path for seen in hub.seen)
+    ours, theirs = bytes_in(tmp_path / "scaffold_qwen3"), bytes_in(place / "scaffold_qwen3")
+    assert ours.keys() == theirs.keys()
+    bridge = "scaffold_qwen3/qwen3_bridge.py"
+    changed = set(ours[bridge].splitlines()) ^ set(theirs[bridge].splitlines())
+    assert all(b"org/tiny-qwen3" in line or b"path/to/model" in line or b"Generated with" in line for line in changed)
 
 
 def test_undo_gives_the_folder_back(first: Ran, place: Path) -> None:
