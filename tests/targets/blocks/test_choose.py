@@ -154,9 +154,19 @@ def test_what_has_no_block_is_a_gap() -> None:
     assert [gap_subjects(plan_of(model)) for model in (granite, gemma2, gemma3)] == [[], [], []]
 
 
-def test_several_tables_without_a_key_that_names_them_are_a_gap() -> None:
+def test_tables_are_named_by_layer_types_even_where_the_config_class_computes_them() -> None:
     model = MODELS["gemma3_text"]()
     keys = tuple(use for use in model.blueprint.keys if use.key != "layer_types")
+    plan = plan_of(dataclasses.replace(model.blueprint, keys=keys))
+    assert next(field for field in plan.provider_fields if field.name == "layer_types").expression == key(
+        "layer_types"
+    )
+
+
+def test_layer_types_that_do_not_name_the_tables_are_a_gap() -> None:
+    model = MODELS["gemma3_text"]()
+    keys = tuple(use for use in model.blueprint.keys if use.key != "layer_types")
+    keys = (*keys, KeyUse("layer_types", ["full_attention"] * 6, None, None))
     plan = plan_of(dataclasses.replace(model.blueprint, keys=keys))
     assert gap_subjects(plan) == ["rope.sets"] and "rope.sets" not in plan.covered_facts
 

@@ -101,14 +101,19 @@ def _settings(blueprint: Blueprint, sets: list[dict[str, Any]]) -> tuple[Provide
 
 
 def _label_key(blueprint: Blueprint, sets: list[dict[str, Any]]) -> str | None:
-    """The config key with one label a layer whose labels name the rope sets; None where there is no such key."""
+    """The config key with one label a layer whose labels name the rope sets; None where there is no such key.
+
+    transformers keys `rope_parameters` by the labels of `layer_types`, which many configs leave to the config class.
+    """
     by_layer = {layer: str(one.get("config_key", "")).rpartition(".")[2] for one in sets for layer in one["layers"]}
     for use in blueprint.keys:
         labels = use.value
         per_layer = isinstance(labels, (list, tuple)) and len(labels) == blueprint.value("num_layers")
         if per_layer and all(labels[layer] == label for layer, label in by_layer.items()):
             return use.key
-    return None
+    declared = any(use.key == "layer_types" and use.value is not None for use in blueprint.keys)
+    keyed = all(str(one.get("config_key")).startswith("rope_parameters.") for one in sets)
+    return "layer_types" if keyed and not declared else None
 
 
 def _unknown_types(types: set[str]) -> tuple[Gap, ...]:
