@@ -78,6 +78,7 @@ def read(job: Job, link: str, *, keep: bool) -> tuple[Inventory, Classification]
     with job.progress.stage("source") as stage:
         stage.note(f"reading {link}")
         inventory = read_inventory(link)
+        check_trust(inventory, job.trust_remote_code)
         check_generatable(classify(inventory))
         job.lane.start(for_model(inventory.source.name).path / LANE_LOG if keep else None)
         if inventory.tensors is None:
@@ -100,6 +101,20 @@ def read(job: Job, link: str, *, keep: bool) -> tuple[Inventory, Classification]
 def describe_kind(classification: Classification) -> str:
     """One line about a classification."""
     return str(classification)
+
+
+def check_trust(inventory: Inventory, trust_remote_code: bool) -> None:
+    """Code is only ever run from a folder that the user can read first, never straight from a hub.
+
+    Raises:
+        Refused: it was asked for a repository on a hub.
+    """
+    source = inventory.source
+    if trust_remote_code and source.kind == "hub":
+        raise Refused(
+            "--trust-remote-code needs a local folder, whose code can be read before it runs",
+            hint=f"hf download {source.name} --revision {source.revision} --exclude '*.safetensors' --local-dir DIR",
+        )
 
 
 def check_generatable(classification: Classification) -> None:
