@@ -42,6 +42,8 @@ def variants() -> dict[str, Model]:
         "own_norm_kind": gemma3.with_fact("norm.kind", "layernorm", Const("layernorm")).with_fact(
             "norm.bias", True, Const(True)
         ),
+        "no_qkv_bias": MODELS["granite"]().with_fact("bias.mlp", True, Const(True)),
+        "no_qkv_bias_shared_norm": MODELS["phi"]().with_fact("bias.qkv", False, Const(False)),
         "mish": MODELS["granite"]().with_fact("mlp.activation", "mish", Const("mish")),
         "laplace": MODELS["granite"]().with_fact("mlp.activation", "laplace", Const("laplace")),
         "gelu_10": MODELS["granite"]().with_fact("mlp.activation", "gelu_10", Const("gelu_10")),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from scaffold_tools.blueprint.facts import Blueprint
 from scaffold_tools.targets.megatron_bridge.blocks.facts import expression, has, is_number
 from scaffold_tools.targets.megatron_bridge.blocks.model import BlockRow, Naming, Part, ProviderField, ProviderSetting
+from scaffold_tools.targets.megatron_bridge.blocks.norms import input_norm_is_fused
 
 
 def _softcap(blueprint: Blueprint, naming: Naming) -> Part:
@@ -86,11 +87,26 @@ def _proj_bias(blueprint: Blueprint, naming: Naming) -> Part:
                 "Bias of the attention output projection; `add_bias_linear` is that of the MLP.",
             ),
         ),
-        settings=tuple(
-            ProviderSetting(attribute, blueprint.value(fact), expression(blueprint, fact))
-            for attribute, fact in (("add_bias_linear", "bias.mlp"), ("add_qkv_bias", "bias.qkv"))
-        ),
+        settings=_linear_bias_settings(blueprint),
         module_types=((f"{naming.prefix}AttentionOutputLinear", "row"),),
+    )
+
+
+def _linear_bias_settings(blueprint: Blueprint) -> tuple[ProviderSetting, ...]:
+    """With a block for the projections that differ, `add_bias_linear` is that of the MLP alone."""
+    return tuple(
+        ProviderSetting(attribute, blueprint.value(fact), expression(blueprint, fact))
+        for attribute, fact in (("add_bias_linear", "bias.mlp"), ("add_qkv_bias", "bias.qkv"))
+    )
+
+
+def _no_qkv_bias(blueprint: Blueprint, naming: Naming) -> Part:
+    # Megatron-Bridge knows a projection with a fused norm by the tail of its class name.
+    fused = input_norm_is_fused(blueprint)
+    return Part(
+        features=("no_qkv_bias",),
+        settings=_linear_bias_settings(blueprint),
+        module_types=() if fused else ((f"{naming.prefix}ColumnParallelLinear", "column"),),
     )
 
 
@@ -136,6 +152,20 @@ ROWS: tuple[BlockRow, ...] = (
         ("bias.o", "bias.mlp", "bias.qkv"),
         lambda blueprint: _differs(blueprint, "bias.o", "bias.mlp"),
         _proj_bias,
+    ),
+    BlockRow(
+        "no query, key and value bias",
+        "megatron-core gives the query, key and value projection a bias whenever the MLP has biases",
+        ("bias.o", "bias.mlp", "bias.qkv"),
+        lambda blueprint: blueprint.value("bias.mlp") is True and blueprint.value("bias.qkv") is False,
+        _no_qkv_bias,
+    ),
+    BlockRow(
+        "learned positions",
+        "Megatron-Bridge does not know how the position embedding of megatron-core is split over ranks: not at all",
+        (),
+        lambda blueprint: blueprint.value("position.kind") == "learned",
+        lambda blueprint, naming: Part(module_types=(("Embedding", "replicated"),)),
     ),
     BlockRow(
         "head bias",

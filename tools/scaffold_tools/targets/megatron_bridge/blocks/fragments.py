@@ -42,6 +42,7 @@ SPEC_FEATURES = frozenset(
         "core_attention",
         "self_attention",
         "proj_bias",
+        "no_qkv_bias",
         "qk_norm_heads",
         "qk_norm_own",
         "parallel_residual",
@@ -97,6 +98,7 @@ FRAGMENTS: tuple[Fragment, ...] = (
     ),
     Fragment("row_linear", _any("post_norm"), (_CONFIG, _TENSOR), (), ("TENorm", "TERowParallelLinear")),
     Fragment("output_linear", _any("proj_bias"), (_CONFIG,), (), ("TERowParallelLinear",)),
+    Fragment("qkv_linear", _any("no_qkv_bias"), (_CONFIG,)),
     Fragment("core_attention_fused", _any("fused_core_attention")),
     Fragment(
         "core_attention_eager",
@@ -221,6 +223,8 @@ def _uses_by_feature(features: frozenset[str]) -> tuple[list[Import], list[str],
             engine |= set(more_engine)
     if "eager_attention" in features and "layer_windows" not in features:
         imports.append(Import("megatron.core.transformer.utils", "is_layer_window_attention"))
+    if "no_qkv_bias" in features:
+        engine.add(_qkv(features - {"no_qkv_bias"}, ""))
     for target, value in spec_lines(features, Naming("", "")):
         if value.startswith("TE"):
             engine.add(value)
@@ -245,12 +249,13 @@ def spec_lines(features: frozenset[str], naming: Naming) -> list[tuple[str, str]
     """What the layer spec changes in the stock one: (attribute path from `layer`, value)."""
     prefix = naming.prefix
     unfused_norm = "plain_norm" in features or "shared_pre_norm" in features
+    unfused = unfused_norm or "no_pre_attn_norm" in features
     norm = f"{prefix}LayerNorm" if "plain_norm" in features else "TENorm"
     core = "attention.submodules."
     lines: list[tuple[bool, str, str]] = [
         (unfused_norm, "input_layernorm", norm),
         ("self_attention" in features, "attention.module", f"{prefix}SelfAttention"),
-        (unfused_norm or "no_pre_attn_norm" in features, core + "linear_qkv", "TEColumnParallelLinear"),
+        (unfused or "no_qkv_bias" in features, core + "linear_qkv", _qkv(features, prefix)),
         ("core_attention" in features, core + "core_attention", f"{prefix}CoreAttention"),
         ("qk_norm_heads" in features, core + "q_layernorm", f"{prefix}QueryNorm"),
         ("qk_norm_heads" in features, core + "k_layernorm", f"{prefix}KeyNorm"),
@@ -265,6 +270,13 @@ def spec_lines(features: frozenset[str], naming: Naming) -> list[tuple[str, str]
         ("residual_multiplier" in features, "mlp_bda", "bias_dropout_add"),
     ]
     return [(target, value) for holds, target, value in lines if holds]
+
+
+def _qkv(features: frozenset[str], prefix: str) -> str:
+    """Megatron-Bridge tells a projection with a fused norm by the tail of its class name."""
+    unfused = features & {"plain_norm", "shared_pre_norm", "no_pre_attn_norm"}
+    own = prefix if "no_qkv_bias" in features else "TE"
+    return own + ("" if unfused else "LayerNorm") + "ColumnParallelLinear"
 
 
 def _own_before_rope(features: frozenset[str]) -> bool:

@@ -54,12 +54,6 @@ ROWS: tuple[GapRow, ...] = (
         "the norm around the MoE layer, in the transformer layer of the modeling module",
     ),
     GapRow(
-        "bias.qkv",
-        lambda blueprint, features: blueprint.value("bias.mlp") is True and blueprint.value("bias.qkv") is False,
-        "megatron-core gives the query, key and value projection a bias whenever the MLP has biases",
-        "a query, key and value projection without bias in the layer spec",
-    ),
-    GapRow(
         "rope.pairing",
         lambda blueprint, features: "qk_norm_after_rope" in features and "rope_attention_factor" in features,
         "a q/k norm after the rotation cancels a factor that is applied before it",

@@ -29,7 +29,7 @@ def _post_mlp(blueprint: Blueprint, naming: Naming) -> Part:
     )
 
 
-def _is_plain(blueprint: Blueprint) -> bool:
+def is_plain(blueprint: Blueprint) -> bool:
     """LayerNorm without bias or without weight; Transformer Engine's LayerNorm always has both."""
     if blueprint.value("norm.affine") is False:
         return True
@@ -40,6 +40,12 @@ def has_pre_norm(blueprint: Blueprint, sublayer: str) -> bool:
     """Whether a norm acts on the input of `attn` or `mlp`. Norms without weights leave no tensor to tell by: they are
     before both sublayers."""
     return blueprint.value("norm.affine") is False or has(blueprint, f"norm.pre_{sublayer}")
+
+
+def input_norm_is_fused(blueprint: Blueprint) -> bool:
+    """Whether the norm before attention is part of the query, key and value projection, as in the stock layer."""
+    shared = blueprint.value("residual.parallel") is True and not has(blueprint, "norm.pre_mlp")
+    return has_pre_norm(blueprint, "attn") and not is_plain(blueprint) and not shared
 
 
 def _plain(blueprint: Blueprint, naming: Naming) -> Part:
@@ -92,7 +98,7 @@ ROWS: tuple[BlockRow, ...] = (
         "norm without bias or weight",
         "Transformer Engine's LayerNorm always has weight and bias",
         ("norm.bias", "norm.affine"),
-        _is_plain,
+        is_plain,
         _plain,
     ),
 )
