@@ -58,6 +58,15 @@ def _tower_tensor(expression: Any) -> Callable[[Signals], str | None]:
     return detect
 
 
+def _wrapped_text(signals: Signals) -> str | None:
+    """A text model wrapped by a class that generates from more than text, with no tower spelled out (weak)."""
+    towers = (*VISION_CONFIGS, *AUDIO_CONFIGS)
+    if not signals.text_path or sub_config(signals.config, towers):
+        return None
+    suffix = _class_suffix("ForConditionalGeneration")(signals)
+    return f"{signals.text_path} is nested and {suffix} (weak)" if suffix else None
+
+
 def _text(signals: Signals) -> str | None:
     found = find(signals.text, "vocab_size")
     if found is None or as_int(found[1]) is None:
@@ -134,6 +143,9 @@ RULES: tuple[Rule, ...] = (
     Rule("vision", "key", _tower_config(VISION_CONFIGS), "settings of a vision tower"),
     Rule("vision", "key", _any_config_with("patch_size", _PIXELS), "patches of pixels"),
     Rule("vision", "key", _flat_pixels, "patches of pixels"),
+    Rule(
+        "vision", "key", _wrapped_text, "an outer model around the text model, of whose class the tower is a default"
+    ),
     Rule("vision", "tensor", _tower_tensor(VISION_TOWER), "weights of a vision tower"),
     Rule("audio", "key", _tower_config(AUDIO_CONFIGS), "settings of an audio tower"),
     Rule("audio", "key", _any_config_with("num_mel_bins", ("d_model", "hidden_size", "encoder_layers")), "mel bins"),

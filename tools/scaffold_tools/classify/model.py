@@ -11,7 +11,7 @@ from scaffold_tools.classify.keys import KnownKey, UnknownKey, find, read_keys
 from scaffold_tools.classify.layers import LayerPattern, layer_disagreements, layer_patterns
 from scaffold_tools.classify.modality import DECODER_ONLY, modality_claim
 from scaffold_tools.classify.quantisation import Quantisation, logical_elements, quantisation
-from scaffold_tools.classify.signals import Signals, read_signals
+from scaffold_tools.classify.signals import AUDIO_CONFIGS, VISION_CONFIGS, Signals, read_signals
 from scaffold_tools.classify.structure import structure_claims
 from scaffold_tools.classify.values import as_dict, clean, short
 from scaffold_tools.errors import BadInput
@@ -72,13 +72,16 @@ class Classification:
     disagreements: tuple[Disagreement, ...]
     notes: tuple[str, ...]
 
+    def __str__(self) -> str:
+        return describe(self)
+
     def evidence(self, name: str, value: Any = None) -> tuple[Evidence, ...]:
         """The evidence of claim `name` (with that value, where a name has several); empty when it is not claimed."""
         return next((c.evidence for c in self.claims if c.name == name and value in (None, c.value)), ())
 
 
 def classify(inventory: Inventory) -> Classification:
-    """Classify from config keys and the tensor table. Works on any JSON; what cannot be told is said, never guessed."""
+    """Classify from config keys and the tensor table. Works on any JSON; what nothing tells is not guessed."""
     signals = read_signals(inventory)
     modality, parts, modality_differs = modality_claim(signals)
     structure, structure_differs = structure_claims(signals)
@@ -191,11 +194,13 @@ class NoteRow(NamedTuple):
     note: str
 
 
+_TOWERS = (*VISION_CONFIGS, *AUDIO_CONFIGS)
 NOTES: tuple[NoteRow, ...] = (
-    NoteRow("audio_token_id", ("audio_config",), "audio_token_id without audio settings: this model takes no audio"),
     NoteRow(
-        "image_token_id", ("vision_config",), "image_token_id without vision settings: this model takes no images"
+        "text_config", _TOWERS, "text_config is nested, but no other tower is described: class defaults apply to it"
     ),
+    NoteRow("audio_token_id", AUDIO_CONFIGS, "audio_token_id without audio settings: this model takes no audio"),
+    NoteRow("image_token_id", VISION_CONFIGS, "image_token_id without vision settings: this model takes no images"),
 )
 
 

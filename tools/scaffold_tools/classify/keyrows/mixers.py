@@ -1,4 +1,4 @@
-"""Mixture of experts, latent attention, state-space, linear-attention, convolution and recurrent mixers, extra heads."""
+"""Experts, latent attention, state-space, linear-attention, convolution and recurrent mixers, extra heads."""
 
 from __future__ import annotations
 
