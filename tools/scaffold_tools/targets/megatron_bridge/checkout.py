@@ -41,11 +41,15 @@ def new_files(names: Names, words: dict[str, Any], *, root: Path) -> list[NewFil
 def edits(names: Names, blocks: BlockPlan, root: Path) -> tuple[Change, ...]:
     """Export lists: the family's `__init__.py` where it exists already, and `models/__init__.py`.
 
+    None where the checkout imports a bridge of this name from this module already.
+
     Raises:
         BadInput: the checkout has no `models/__init__.py`.
     """
     from scaffold_tools.edit import add_to_family_init, add_to_models_init
 
+    if names.registered:
+        return ()
     exported = [names.bridge_class, *([blocks.provider_class] if blocks.provider_class else [])]
     changes = []
     family = f"{_folder(names)}/__init__.py"

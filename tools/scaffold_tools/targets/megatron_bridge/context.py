@@ -83,7 +83,7 @@ def bridge_context(
     if "attention_dropout" not in declared:
         rows.append(Setting("attention_dropout", "0.0"))
     rows.extend(TRAINING)
-    exports = config_exports(blueprint, settings)
+    exports = config_exports(blueprint, profile, settings)
     alias = activation_alias(blueprint, profile)
     context: dict[str, Any] = {
         "package": code.package,

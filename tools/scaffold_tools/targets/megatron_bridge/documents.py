@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from scaffold_tools.blueprint.facts import Blueprint, Const, Product
-from scaffold_tools.targets.megatron_bridge.emission import scalar
+from scaffold_tools.blueprint.facts import Blueprint
+from scaffold_tools.targets.megatron_bridge.emission import config_path, plain_key
 from scaffold_tools.targets.megatron_bridge.rules import Setting
 
 CALLS = ("mcore_to_hf_window_size",)
@@ -31,8 +31,9 @@ def expectations(blueprint: Blueprint, settings: Sequence[Setting]) -> list[dict
     sizes = []
     for fact, attribute in _SIZES.items():
         found = blueprint.fact(fact)
-        if found is not None and isinstance(found.expression, Const | Product) and _is_top_level(found.expression):
-            sizes.append(_equal(attribute, scalar(found.expression)))
+        key = None if found is None else plain_key(found.expression)
+        if key is not None and "." not in key:
+            sizes.append(_equal(attribute, config_path(key)))
     own = [
         _equal(row.attribute, row.code) for row in settings if row.attribute not in _SIZES.values() and not row.imports
     ]
@@ -44,10 +45,6 @@ def expectations(blueprint: Blueprint, settings: Sequence[Setting]) -> list[dict
         {"name": "test_architecture", "title": "What makes this architecture is set.", "rows": [*own, *functions]},
     ]
     return [group for group in groups if group["rows"]]
-
-
-def _is_top_level(expression: Const | Product) -> bool:
-    return isinstance(expression, Const) or not any("." in term.key for term in expression.terms)
 
 
 def _equal(attribute: str, code: str) -> dict[str, Any]:

@@ -8,18 +8,20 @@ from typing import Any
 from scaffold_tools.blueprint.facts import Blueprint
 from scaffold_tools.render.literals import python_literal
 from scaffold_tools.targets.megatron_bridge.emission import inverse, plain_key
+from scaffold_tools.targets.megatron_bridge.profile import Profile
 from scaffold_tools.targets.megatron_bridge.rules import Setting, activation_key
 
 Export = tuple[str, str]
 """(Hugging Face key, code over `provider` and the config made so far)."""
 
 
-def config_exports(blueprint: Blueprint, settings: Sequence[Setting]) -> tuple[Export, ...]:
+def config_exports(blueprint: Blueprint, profile: Profile, settings: Sequence[Setting]) -> tuple[Export, ...]:
     """Keys that CONFIG_MAPPING does not write, or writes under another name."""
     rows: dict[str, str] = {}
-    mapped = {setting.config_key for setting in settings}
+    mapped = {setting.config_key for setting in settings} | {key for key, _ in profile.config_mapping}
+    whole = {use.key for use in blueprint.keys if type(use.value) is int}
     for setting in settings:
-        back = None if setting.config_key else inverse(setting.expression, f"provider.{setting.attribute}")
+        back = None if setting.config_key else _back(setting, whole)
         for key, code in (*setting.exports, *([back] if back else [])):
             if key not in mapped:
                 rows.setdefault(key, code)
@@ -28,6 +30,14 @@ def config_exports(blueprint: Blueprint, settings: Sequence[Setting]) -> tuple[E
     if "rope_parameters" not in mapped:
         rows.update(_rope(blueprint, settings))
     return tuple(rows.items())
+
+
+def _back(setting: Setting, whole: set[str]) -> Export | None:
+    """The inverse of an assignment; transformers checks types, so whole numbers come back as whole numbers."""
+    back = inverse(setting.expression, f"provider.{setting.attribute}")
+    if back is None or back[0] not in whole or back[1] == f"provider.{setting.attribute}":
+        return back
+    return back[0], f"round({back[1]})"
 
 
 def _rope(blueprint: Blueprint, settings: Sequence[Setting]) -> dict[str, str]:

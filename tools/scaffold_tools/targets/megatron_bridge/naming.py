@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from scaffold_tools.blueprint.facts import Blueprint
 from scaffold_tools.targets.megatron_bridge.blocks import naming_of
 from scaffold_tools.targets.megatron_bridge.profile import Profile
 from scaffold_tools.text import checked_identifier
+
+_MODULE_DOTS = 4
+"""`megatron.bridge.models.<family>.<module>`; a family in folders of its own is left alone."""
 
 
 @dataclass(frozen=True)
@@ -23,16 +26,12 @@ class Names:
     """Folder under `models/`: an existing family where the model belongs to one."""
     package: str
     """`scaffold_qwen3`: the installable package."""
-
-    @property
-    def bridge_class(self) -> str:
-        """`Qwen3Bridge`."""
-        return f"{self.prefix}Bridge"
-
-    @property
-    def bridge_module(self) -> str:
-        """`qwen3_bridge`."""
-        return f"{self.stem}_bridge"
+    bridge_class: str
+    """`Qwen3Bridge`."""
+    bridge_module: str
+    """`qwen3_bridge`."""
+    registered: bool = False
+    """The checkout has this class in this module, so that its export lists are right already."""
 
 
 def names_of(blueprint: Blueprint, profile: Profile) -> Names:
@@ -44,7 +43,18 @@ def names_of(blueprint: Blueprint, profile: Profile) -> Names:
     naming = naming_of(blueprint)
     stem = checked_identifier(naming.stem)
     checked_identifier(blueprint.architecture)
-    return Names(stem, naming.prefix, _family(blueprint, stem, profile), f"scaffold_{stem}")
+    own = profile.registration(blueprint.architecture)
+    names = Names(
+        stem=stem,
+        prefix=naming.prefix,
+        family=_family(blueprint, stem, profile),
+        package=f"scaffold_{stem}",
+        bridge_class=f"{naming.prefix}Bridge",
+        bridge_module=f"{stem}_bridge",
+    )
+    if profile.layout == "package" or own is None or own.module.count(".") != _MODULE_DOTS:
+        return names
+    return replace(names, bridge_class=own.bridge, bridge_module=own.module.rsplit(".", 1)[-1], registered=True)
 
 
 def _family(blueprint: Blueprint, stem: str, profile: Profile) -> str:
