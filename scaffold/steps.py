@@ -72,14 +72,14 @@ def check_lane(lane: str) -> None:
 
 def read(job: Job, link: str, *, keep: bool) -> tuple[Inventory, Classification]:
     """Source and classification; the tensor table of a bare config is derived only once its kind is accepted."""
-    from scaffold_tools.classify.model import classify
+    from scaffold_tools.classify.model import classify, require_supported
     from scaffold_tools.source.read import read_inventory
 
     with job.progress.stage("source") as stage:
         stage.note(f"reading {link}")
         inventory = read_inventory(link)
         check_trust(inventory, job.trust_remote_code)
-        check_generatable(classify(inventory))
+        require_supported(classify(inventory))
         job.lane.start(for_model(inventory.source.name).path / LANE_LOG if keep else None)
         if inventory.tensors is None:
             stage.note("no headers: the tensor table comes from the class that transformers has")
@@ -93,14 +93,8 @@ def read(job: Job, link: str, *, keep: bool) -> tuple[Inventory, Classification]
         stage.result = f"{inventory.source.name}{pinned}, {count} tensors"
     with job.progress.stage("classify") as stage:
         classification = classify(inventory)
-        check_generatable(classification)
-        stage.result = describe_kind(classification)
+        stage.result = str(classification)
     return inventory, classification
-
-
-def describe_kind(classification: Classification) -> str:
-    """One line about a classification."""
-    return str(classification)
 
 
 def check_trust(inventory: Inventory, trust_remote_code: bool) -> None:
@@ -117,11 +111,18 @@ def check_trust(inventory: Inventory, trust_remote_code: bool) -> None:
         )
 
 
-def check_generatable(classification: Classification) -> None:
-    """Refuse what no target can take."""
-    from scaffold_tools.classify.model import require_supported
+def check_generated_today(classification: Classification) -> None:
+    """Refuse what the rules and templates do not cover yet; what a target has can be verified all the same.
 
-    require_supported(classification)
+    Raises:
+        BadInput: not a dense decoder-only language model.
+    """
+    if classification.modality == "llm" and classification.structure == ("dense",):
+        return
+    raise BadInput(
+        f"this is {classification}; only dense decoder-only language models are generated so far",
+        hint="scaffold inspect shows why it is taken for that",
+    )
 
 
 def derive(job: Job, inventory: Inventory, classification: Classification, folder: RunFolder | None) -> Blueprint:
@@ -129,6 +130,7 @@ def derive(job: Job, inventory: Inventory, classification: Classification, folde
     from scaffold_tools.blueprint.derive import derive_blueprint
     from scaffold_tools.blueprint.probing import probe_model
 
+    check_generated_today(classification)
     with job.progress.stage("blueprint") as stage:
         stage.note("probing tiny instances of the Hugging Face class")
         observations = probe_model(
