@@ -50,7 +50,7 @@ def gather(rules: tuple[Rule, ...], claim: str, signals: Signals) -> dict[str, t
 def weigh(
     claim: str, evidence: dict[str, tuple[Evidence, ...]], *, tensors_decide: bool
 ) -> tuple[bool, tuple[Evidence, ...], Disagreement | None]:
-    """Whether the claim holds. Where headers of the checkpoint were read (`tensors_decide`) they have the last word."""
+    """Whether the claim holds. Headers that were read from the checkpoint (`tensors_decide`) have the last word."""
     keys, tensors = evidence["key"], evidence["tensor"]
     if tensors_decide and keys and not tensors:
         return False, (), Disagreement(claim, f"{keys[0].detail}; but no tensor of the checkpoint shows it")
