@@ -205,7 +205,7 @@ def activation_key(blueprint: Blueprint) -> tuple[str | None, str]:
 
 
 def activation_alias(blueprint: Blueprint, profile: Profile) -> tuple[str, str, str] | None:
-    """(config's name, module, function) where the base bridge would refuse the name before any bridge could correct it."""
+    """(config's name, module, function) where the base bridge would refuse the name, and so never reach ours."""
     name, curve = activation_key(blueprint)[1], blueprint.value("mlp.activation")
     if name in dict(profile.activations) or curve not in FUNCTIONS:
         return None
