@@ -93,6 +93,7 @@ def test_what_the_base_class_derives_is_not_emitted_again():
     }
 
 
+WINDOW = "(hf_config.sliding_window - 1, 0) if hf_config.sliding_window is not None else None"
 ROW_CASES = [
     ("norm.kind", "layernorm", None, {"normalization": '"LayerNorm"'}),
     ("norm.zero_centered", True, None, {"layernorm_zero_centered_gamma": "True"}),
@@ -105,7 +106,7 @@ ROW_CASES = [
         {"softmax_scale": "hf_config.query_pre_attn_scalar**-0.5"},
     ),
     ("attention.scale", 0.1, key("attention_multiplier"), {"softmax_scale": "hf_config.attention_multiplier"}),
-    ("attention.window", [9] * 36, key("sliding_window"), {"window_size": "(hf_config.sliding_window - 1, 0)"}),
+    ("attention.window", [9] * 36, key("sliding_window"), {"window_size": WINDOW}),
     ("position.kind", "learned", None, {"position_embedding_type": '"learned_absolute"'}),
     ("position.kind", "none", None, {"position_embedding_type": '"none"'}),
     ("rope.pairing", "interleaved", None, {"rotary_interleaved": "True"}),

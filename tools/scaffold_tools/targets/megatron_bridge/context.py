@@ -75,7 +75,9 @@ def bridge_context(
     blocks: BlockPlan,
 ) -> dict[str, Any]:
     """The context of `bridge.py.j2`."""
-    builder = profile.construction == "config-builder" and blocks.provider_class is None
+    # The provider path of config-builder bridges puts "rope" over any other position embedding.
+    rotary = blueprint.value("position.kind", "rope") == "rope"
+    builder = profile.construction == "config-builder" and blocks.provider_class is None and rotary
     rows = [row for row in settings if row.config_key is None]
     if builder:
         rows.append(Setting("position_embedding_type", '"rope"'))

@@ -257,6 +257,8 @@ def _window(view: View) -> tuple[Setting, ...]:
     assert width is not None
     code = f"({scalar(width)} - 1, 0)" if isinstance(width, Product) else literal((width.value - 1, 0))
     key = plain_key(width)
+    if key is not None and not isinstance(view.expression, PerLayer):
+        code += f" if {config_path(key)} is not None else None"  # other sizes of a family may have no window
     settings = [
         Setting(
             "window_size",
