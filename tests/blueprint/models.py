@@ -202,7 +202,10 @@ CLAIMS: tuple[Claim, ...] = (
         packing={"attn.qkv": "concat:q,k,v", "mlp.gate_up": "concat:gate,up"},
     ),
     says(
-        claim("smollm3", "SmolLM3ForCausalLM", "smollm3", num_hidden_layers=8, no_rope_layer_interval=4),
+        claim(
+            "smollm3", "SmolLM3ForCausalLM", "smollm3",
+            num_hidden_layers=8, no_rope_layer_interval=4, pad_token_id=0,
+        ),
         facts={"rope.layers": [[0, 1, 2, 4, 5, 6]]},
     ),
     says(

@@ -15,7 +15,7 @@ from typing import Any
 from scaffold_tools.blueprint.facts import Const, Expression, PerLayer, Product, Term
 
 POWERS = (1.0, -1.0, 0.5, -0.5)
-CONSTANTS = (1.0, 2.0, 3.0, 4.0, 8.0, 0.5, 0.25, 1 / 3, 2 / 3)
+CONSTANTS: tuple[float, ...] = (1, 2, 3, 4, 8, 0.5, 0.25, 1 / 3, 2 / 3)
 """Factors that code writes out (`4 * hidden_size`); anything else is no formula but a coincidence."""
 TOLERANCE = 3e-6
 

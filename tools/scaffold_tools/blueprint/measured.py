@@ -40,8 +40,10 @@ class Draft:
 def toys_of(answer: Mapping[str, Any]) -> Toys:
     """Attributes of both toys; keys that the code reads come first, those of other subjects not at all."""
     a, b = answer["variants"]["a"], answer["variants"]["b"]
-    reads = [key for key in a["reads"] if key in a["attributes"]]
-    rest = [key for key in a["attributes"] if key not in a["reads"] and "." not in key]
+    aliases = {name: alias for alias, name in a.get("aliases", {}).items()}
+    named = [one for key in a["reads"] for one in (aliases.get(key), key) if one is not None]  # the field's word first
+    reads = [key for key in named if key in a["attributes"]]
+    rest = [key for key in a["attributes"] if key not in reads and "." not in key]
     nested = [key for key in a["attributes"] if "." in key and not key.startswith(NOISE)]
     keys = [
         key for key in (*reads, *rest, *nested) if not key.endswith(("_token_id", "_token_ids")) and key != "id2label"
