@@ -49,6 +49,7 @@ def expectations(blueprint: Blueprint, settings: Sequence[Setting]) -> list[dict
 
 def _equal(attribute: str, code: str) -> dict[str, Any]:
     constant = code in ("True", "False", "None")
+    code = f"({code})" if " if " in code else code  # a conditional binds looser than the comparison
     return {"left": f"provider.{attribute}", "right": code, "equal": not constant}
 
 

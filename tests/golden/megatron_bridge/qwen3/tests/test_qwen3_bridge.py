@@ -119,7 +119,8 @@ class TestQwen3Bridge:
             "qk_layernorm",
             "rotary_base",
         ]:
-            assert getattr(again, name) == pytest.approx(getattr(provider, name)), name
+            before, after = getattr(provider, name), getattr(again, name)
+            assert after == before or after == pytest.approx(before), name
 
     def test_every_weight_is_mapped(self, bridge, hf_config):
         """Each tensor of the Hugging Face model has a Megatron parameter."""
