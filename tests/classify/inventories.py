@@ -58,7 +58,9 @@ def dense(*, head: bool = True, layers: int = 2) -> list[Tensor]:
     for layer in range(layers):
         prefix = f"model.layers.{layer}"
         found += [(f"{prefix}.{name}.weight", "BF16", shape) for name, shape in LINEAR.items()]
-        found += [(f"{prefix}.{name}.weight", "BF16", (512,)) for name in ("input_layernorm", "post_attention_layernorm")]
+        found += [
+            (f"{prefix}.{name}.weight", "BF16", (512,)) for name in ("input_layernorm", "post_attention_layernorm")
+        ]
     return [*found, ("lm_head.weight", "BF16", (1000, 512))] if head else found
 
 

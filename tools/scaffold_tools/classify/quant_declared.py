@@ -128,8 +128,10 @@ def _fp8(settings: dict[str, Any]) -> Scheme:
 
 
 def _bitsandbytes(settings: dict[str, Any]) -> Scheme:
-    four = settings.get("load_in_4bit") or settings.get("_load_in_4bit")
-    return Scheme("bnb-4bit", 4) if four else Scheme("bnb-int8", 8)
+    if not (settings.get("load_in_4bit") or settings.get("_load_in_4bit")):
+        return Scheme("bnb-int8", 8)
+    levels = settings.get("bnb_4bit_quant_type", "fp4")  # the default of transformers' BitsAndBytesConfig
+    return Scheme(f"bnb-{levels}" if levels in ("nf4", "fp4") else "bnb-4bit", 4)
 
 
 def _grouped(name: str) -> Callable[[dict[str, Any]], Scheme]:

@@ -13,12 +13,8 @@ from scaffold_tools.classify.quant_stored import Stored, modules, stored_formats
 from scaffold_tools.classify.signals import Signals
 from scaffold_tools.classify.values import clean
 
-FAMILIES: tuple[frozenset[str], ...] = (
-    frozenset({"fp8-block", "fp8-channel", "fp8-tensor"}),
-    frozenset({"modelopt", "mixed", "compressed-tensors", "int4-modelopt"}),
-)
-"""Formats that a declaration may leave open between them; anything else that differs is a contradiction."""
-_VAGUE = FAMILIES[1]
+_VAGUE = frozenset({"modelopt", "mixed", "compressed-tensors"})
+"""What a declaration says when it leaves the format open; nothing that is stored contradicts it."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +24,11 @@ class Quantisation:
     method: str | None
     """`quant_method` of the config; None when only the tensors show it."""
     format: str
-    """fp8-block, fp8-channel, fp8-tensor, mxfp4, mxfp8, nvfp4, int-packed, int8, gptq, awq, bnb-4bit, bnb-int8, ..."""
+    """fp8-block, fp8-channel, fp8-tensor, mxfp4, mxfp8, nvfp4, int-packed, int8, gptq, awq, bnb-nf4, bnb-int8, ..."""
     bits: int | None
     block_shape: tuple[int, ...] | None
-    """Rows and columns that share a scale; (1, n) for groups of n along a row; None: a tensor, a row, or unknown."""
+    """Rows and columns that share a scale; (1, n) for groups of n along a row; (n,) for n values in storage order; None:
+    one scale a tensor or row, or unknown."""
     scale_tensors: tuple[str, ...]
     """Endings of the names of scale tensors; empty when no header was read."""
     other_formats: tuple[str, ...]
