@@ -8,7 +8,7 @@ from math import prod
 from scaffold_tools.classify.signals import Pattern
 
 Parts = dict[str, Pattern]
-"""The stored tensors of one module (or of one module in all layers), by the part of the name that a quantiser added."""
+"""The stored tensors of one module (or of one in all layers), by the part of the name that a quantiser added."""
 Block = tuple[int, ...] | None
 
 _BLOCKS = (16, 32, 64, 128, 256, 512)

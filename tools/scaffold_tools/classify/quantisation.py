@@ -27,8 +27,8 @@ class Quantisation:
     """fp8-block, fp8-channel, fp8-tensor, mxfp4, mxfp8, nvfp4, int-packed, int8, gptq, awq, bnb-nf4, bnb-int8, ..."""
     bits: int | None
     block_shape: tuple[int, ...] | None
-    """Rows and columns that share a scale; (1, n) for groups of n along a row; (n,) for n values in storage order; None:
-    one scale a tensor or row, or unknown."""
+    """Rows and columns that share a scale; (1, n): groups of n along a row; (n,): n values in storage order; None: one
+    scale a tensor or row, or unknown."""
     scale_tensors: tuple[str, ...]
     """Endings of the names of scale tensors; empty when no header was read."""
     other_formats: tuple[str, ...]
