@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from scaffold_tools.blueprint.expressions import Toys, evaluate, fit_layers, fit_number, is_number, plain_key
+from scaffold_tools.blueprint.expressions import Toys, evaluate, fit_layers, fit_number, is_number, plain_key, raised
 from scaffold_tools.blueprint.facts import Const, Evidence, Expression, Fact, Gap, Product, Term
 from scaffold_tools.blueprint.measured import Draft, toys_of
 from scaffold_tools.blueprint.rope import Setting, agrees, base_table, table
@@ -72,7 +72,7 @@ def _shape(draft: Draft, turning: Mapping[str, list[Any]], answer: Mapping[str, 
     if fraction is None and (dims_key := fit_number(one, other, toys, ("rotary_dim",))) is not None:
         value = float(evaluate(dims_key, real)) / int(draft.value("head_dim"))
         _add(draft, "rope.dim", round(evaluate(dims_key, real)), dims_key, one, other)
-        _add(draft, "rope.fraction", value, None, *share)
+        _add(draft, "rope.fraction", value, _over_head_dim(dims_key, draft), *share)
         return
     if fraction is None:
         draft.gaps.append(Gap("rope.fraction", f"{share[0]:.4f} and {share[1]:.4f} of a head rotate; no key says so"))
@@ -80,6 +80,19 @@ def _shape(draft: Draft, turning: Mapping[str, list[Any]], answer: Mapping[str, 
     value = float(evaluate(fraction, real))
     _add(draft, "rope.fraction", value, fraction, *share)
     _add(draft, "rope.dim", int(int(draft.value("head_dim")) * value), None, one, other)
+
+
+def _over_head_dim(dims: Expression, draft: Draft) -> Expression | None:
+    """Rotated dimensions as a share of the head, over the config keys of both."""
+    fact = next((fact for fact in draft.facts if fact.name == "head_dim"), None)
+    inverse = None if fact is None or fact.expression is None else raised(fact.expression, -1.0)
+    if not isinstance(inverse, Product):
+        return None
+    if isinstance(dims, Const):
+        return Product(inverse.terms, inverse.constant * dims.value)
+    return (
+        Product((*dims.terms, *inverse.terms), dims.constant * inverse.constant) if isinstance(dims, Product) else None
+    )
 
 
 def _fraction(share: list[float], heads: list[int], toys: Toys) -> Expression | None:

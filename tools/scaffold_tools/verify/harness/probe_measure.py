@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -10,53 +9,11 @@ from probe_attention import added_scores, is_alibi, read_heads, score_bend, wind
 from probe_layers import Layer, Skeleton, assemble, unused_operators
 from probe_mlp import fit_mlp
 from probe_norms import fit_norm
+from probe_notebook import Notebook, close, note_linear, note_norm, note_tensor
 from probe_rope import fit_rotation
-from probe_structure import Linear, Norm
+from probe_structure import Linear
 from probe_trace import Graph
 from probe_values import TOLERANCE, Unmeasured, bend, clean, misfit, ratio
-
-
-class Notebook:
-    """Collects what was measured; a measurement that raises becomes a failure with its subject."""
-
-    def __init__(self) -> None:
-        self.facts: dict[str, Any] = {}
-        self.where: dict[str, str] = {}
-        self.roles: list[dict[str, Any]] = []
-        self.failures: list[dict[str, Any]] = []
-
-    def attempt(self, subject: str, step: Callable[[], Any], where: str | None = None) -> Any:
-        """The result of `step`, or None after noting why there is none."""
-        try:
-            return step()
-        except Unmeasured as reason:
-            self.fail(subject, str(reason), where)
-        except Exception as error:
-            self.fail(subject, f"the measurement broke: {type(error).__name__}: {error}", where)
-        return None
-
-    def fail(self, subject: str, reason: str, where: str | None = None) -> None:
-        """Note something that could not be measured or that no rule accounts for."""
-        entry = {"subject": subject, "reason": reason[:400], "where": where.rsplit("/", 1)[-1] if where else None}
-        if entry not in self.failures:
-            self.failures.append(entry)
-
-    def layered(self, name: str, values: list[Any], where: str | None = None) -> None:
-        """A per-layer fact: one value where all layers agree, else `{"per_layer": [...]}`."""
-        alike = all(value == values[0] for value in values) or _close(values)
-        self.facts[name] = values[0] if alike else {"per_layer": values}
-        if where:
-            self.where[name] = where.rsplit("/", 1)[-1]
-
-    def fact(self, name: str, value: Any, where: str | None = None) -> None:
-        """A fact of the whole model."""
-        self.layered(name, [value], where)
-
-
-def _close(values: list[Any]) -> bool:
-    if not all(isinstance(value, float) for value in values):
-        return False
-    return max(values) - min(values) <= 1e-5 * max(map(abs, values))
 
 
 def measure(model: torch.nn.Module, graph: Graph) -> dict[str, Any]:
@@ -89,15 +46,15 @@ def _sizes(book: Notebook, skeleton: Skeleton) -> None:
 def _whole_model(book: Notebook, skeleton: Skeleton, tensors: dict[str, torch.Tensor]) -> None:
     graph, head = skeleton.graph, skeleton.head
     embedded = graph.params[graph.resolve(skeleton.embedding.inputs[0])]
-    _tensor(book, "embed.tokens", embedded, "weight")
+    note_tensor(book, "embed.tokens", embedded, "weight")
     if skeleton.positions is not None:
-        _tensor(book, "embed.positions", graph.params[graph.resolve(skeleton.positions.inputs[0])], "weight")
+        note_tensor(book, "embed.positions", graph.params[graph.resolve(skeleton.positions.inputs[0])], "weight")
     tied = head.weight == embedded
     book.fact("tied_embeddings", tied, head.where)
     if not tied:
-        _linear(book, "head", head)
+        note_linear(book, "head", head)
     elif head.bias:
-        _tensor(book, "head", head.bias, "bias")
+        note_tensor(book, "head", head.bias, "bias")
     book.fact("bias.head", head.bias is not None, head.where)
     book.attempt("embedding.multiplier", lambda: _embedding_factor(book, skeleton))
     book.attempt("logits.multiplier", lambda: _logits(book, skeleton), graph.where(graph.output))
@@ -249,43 +206,24 @@ def _attention_facts(book: Notebook, graph: Graph, layer: Layer, heads: Any) -> 
 
 def _layer_roles(book: Notebook, layer: Layer, packing: str | None, fit: Any) -> None:
     if layer.q.node == layer.k.node:
-        _linear(book, "attn.qkv", layer.q, packing)
+        note_linear(book, "attn.qkv", layer.q, packing)
     else:
         for role, linear in (("attn.q", layer.q), ("attn.k", layer.k), ("attn.v", layer.v)):
-            _linear(book, role, linear)
-    _linear(book, "attn.o", layer.o)
+            note_linear(book, role, linear)
+    note_linear(book, "attn.o", layer.o)
     if layer.down is not None:
         names = ["mlp.gate", "mlp.up"] if len(layer.inputs) == 2 else ["mlp.up"]
         if fit is not None and fit.packing:
             names = ["mlp.gate_up"]
         ordered = list(reversed(layer.inputs)) if fit is not None and fit.gate == 1 else layer.inputs
         for role, linear in zip(names, ordered, strict=True):
-            _linear(book, role, linear, fit.packing if fit else None)
-        _linear(book, "mlp.down", layer.down)
+            note_linear(book, role, linear, fit.packing if fit else None)
+        note_linear(book, "mlp.down", layer.down)
     for role, norm in layer.norms.items():
         if role == "norm.v":
             book.fail("norm.v", "values are normalised", norm.where)
             continue
-        _norm(book, role, norm)
-
-
-def _linear(book: Notebook, role: str, linear: Linear, packing: str | None = None) -> None:
-    if linear.transposed:
-        book.fail(role, "the weight is stored [in, out]", linear.where)
-    _tensor(book, role, linear.weight, "weight", packing)
-    if linear.bias:
-        _tensor(book, role, linear.bias, "bias", packing)
-
-
-def _norm(book: Notebook, role: str, norm: Norm) -> None:
-    if norm.weight:
-        _tensor(book, role, norm.weight, "weight")
-    if norm.bias:
-        _tensor(book, role, norm.bias, "bias")
-
-
-def _tensor(book: Notebook, role: str, name: str, param: str, packing: str | None = None) -> None:
-    book.roles.append({"role": role, "tensor": name, "param": param, "packing": packing})
+        note_norm(book, role, norm)
 
 
 def _norm_facts(book: Notebook, skeleton: Skeleton, tensors: dict[str, torch.Tensor]) -> None:
@@ -300,7 +238,7 @@ def _norm_facts(book: Notebook, skeleton: Skeleton, tensors: dict[str, torch.Ten
     for role, norm in (("norm.final", skeleton.final_norm), ("norm.embed", skeleton.embed_norm)):
         if norm is None:
             continue
-        _norm(book, role, norm)
+        note_norm(book, role, norm)
         fit = book.attempt(role, lambda norm=norm: fit_norm(graph, norm, tensors), norm.where)
         if fit is not None:
             stack.append((role, None, fit))
@@ -332,7 +270,7 @@ def _agreed(book: Notebook, prefix: str, fits: list[Any], fields: tuple[str, ...
 
 
 def _agree(book: Notebook, name: str, values: list[Any], where: str | None) -> None:
-    if all(value == values[0] for value in values) or _close(values):
+    if all(value == values[0] for value in values) or close(values):
         book.fact(name, values[0], where)
     else:
         seen = ", ".join(dict.fromkeys(str(value) for value in values))
