@@ -12,7 +12,7 @@ from scaffold_tools.verify.lane import LaneSession
 
 
 class EarlyLane:
-    """Starts the lane's imports while headers are still being read.
+    """Starts the lane's imports as soon as the input is known to be good, while other stages run.
 
     A missing lane is an error of the first job and not of the start: bad input has to be called bad input on a machine
     without a lane too.

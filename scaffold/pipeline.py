@@ -152,10 +152,14 @@ def _job(settings: Settings | None, progress: Progress, trust_remote_code: bool 
 
 
 def _up_to_plan(job: Job, settings: Settings, *, keep: bool) -> _Made:
-    inventory, classification = steps.read(job, settings.link, keep=keep)
+    inventory = steps.read(job, settings.link)
     target = find_target(settings.target)
     profile = steps.profile_of(target, settings.repo)
     folder = run_folder.for_model(inventory.source.name) if keep else None
+    # Nothing is written before here: what was given is good.
+    job.lane.start(folder.path / run_folder.LANE_LOG if folder else None)
+    inventory = steps.complete(job, inventory)
+    classification = steps.describe(job, inventory)
     earlier = None
     if folder is not None:
         earlier = steps.stored_evidence(folder)
@@ -235,7 +239,9 @@ def _prove_existing(job: Job, settings: Settings, made: _Made) -> Outcome:
         job, made.inventory, integration, made.folder, architecture=outcome.architecture, earlier=made.earlier
     )
     look.write_checklist(made.folder)
-    return dataclasses.replace(_proven(outcome, evidence, reused), seconds=dict(job.progress.seconds))
+    better = () if evidence.proven else (f"scaffold new-model {settings.link} --regenerate",)
+    done = dataclasses.replace(_proven(outcome, evidence, reused), next_commands=better)
+    return dataclasses.replace(done, seconds=dict(job.progress.seconds))
 
 
 def _proven(outcome: Outcome, evidence: Evidence, reused: bool) -> Outcome:

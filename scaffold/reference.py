@@ -150,7 +150,10 @@ def _describe(kind: Any) -> str:
         (f"`{field.name}`", f"`{str(field.type).replace('|', chr(92) + '|')}`", notes.get(field.name, ""))
         for field in dataclasses.fields(kind)
     ]
-    return "\n".join([f"### {kind.__name__}", "", _first_sentence(kind), "", *_table(("Field", "Type", ""), rows)])
+    place = kind.__module__.removeprefix("scaffold_tools.")
+    return "\n".join(
+        [f"### {kind.__name__} ({place})", "", _first_sentence(kind), "", *_table(("Field", "Type", ""), rows)]
+    )
 
 
 def _field_notes(kind: type) -> dict[str, str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scaffold.console import short
-from scaffold.run_folder import LANE_LOG, RunFolder, for_model
+from scaffold.run_folder import RunFolder
 from scaffold.targets import Target, find_target
 from scaffold_tools.errors import BadInput, Refused
 
@@ -70,8 +70,8 @@ def check_lane(lane: str) -> None:
         raise BadInput(f"there is no lane {lane!r}", hint="lanes: cpu")
 
 
-def read(job: Job, link: str, *, keep: bool) -> tuple[Inventory, Classification]:
-    """Source and classification; the tensor table of a bare config is derived only once its kind is accepted."""
+def read(job: Job, link: str) -> Inventory:
+    """What can be read of a model without running anything; refused here if no target can take its kind."""
     from scaffold_tools.classify.model import classify, require_supported
     from scaffold_tools.source.read import read_inventory
 
@@ -80,35 +80,41 @@ def read(job: Job, link: str, *, keep: bool) -> tuple[Inventory, Classification]
         inventory = read_inventory(link)
         check_trust(inventory, job.trust_remote_code)
         require_supported(classify(inventory))
-        job.lane.start(for_model(inventory.source.name).path / LANE_LOG if keep else None)
-        if inventory.tensors is None:
-            stage.note("no headers: the tensor table comes from the class that transformers has")
-            inventory = read_inventory(
-                link,
-                derive_table=lambda request: job.lane.call("tensor_table", request),
-                trust_remote_code=job.trust_remote_code,
-            )
-        count = len(inventory.tensors.tensors) if inventory.tensors else 0
         pinned = f" at {inventory.source.revision[:12]}" if inventory.source.revision else ""
-        stage.result = f"{inventory.source.name}{pinned}, {count} tensors"
+        stage.result = f"{inventory.source.name}{pinned}, {_tensors(inventory)}"
+    return inventory
+
+
+def complete(job: Job, inventory: Inventory) -> Inventory:
+    """The inventory with a table of tensors; where there are no headers it is derived in the lane."""
+    from scaffold_tools.source.read import read_inventory
+
+    if inventory.tensors is not None:
+        return inventory
+    with job.progress.stage("tensors") as stage:
+        stage.note("no headers: asking the class that transformers has")
+        inventory = read_inventory(
+            inventory.source.link,
+            derive_table=lambda request: job.lane.call("tensor_table", request),
+            trust_remote_code=job.trust_remote_code,
+        )
+        stage.result = _tensors(inventory)
+    return inventory
+
+
+def _tensors(inventory: Inventory) -> str:
+    return "no headers" if inventory.tensors is None else f"{len(inventory.tensors.tensors)} tensors"
+
+
+def describe(job: Job, inventory: Inventory) -> Classification:
+    """What kind of model it is."""
+    from scaffold_tools.classify.model import classify, require_supported
+
     with job.progress.stage("classify") as stage:
         classification = classify(inventory)
+        require_supported(classification)
         stage.result = str(classification)
-    return inventory, classification
-
-
-def check_trust(inventory: Inventory, trust_remote_code: bool) -> None:
-    """Code is only ever run from a folder that the user can read first, never straight from a hub.
-
-    Raises:
-        Refused: it was asked for a repository on a hub.
-    """
-    source = inventory.source
-    if trust_remote_code and source.kind == "hub":
-        raise Refused(
-            "--trust-remote-code needs a local folder, whose code can be read before it runs",
-            hint=f"hf download {source.name} --revision {source.revision} --exclude '*.safetensors' --local-dir DIR",
-        )
+    return classification
 
 
 def check_generated_today(classification: Classification) -> None:
@@ -119,8 +125,9 @@ def check_generated_today(classification: Classification) -> None:
     """
     if classification.modality == "llm" and classification.structure == ("dense",):
         return
+    kind = ", ".join((classification.modality, *classification.structure))
     raise BadInput(
-        f"this is {classification}; only dense decoder-only language models are generated so far",
+        f"this is {kind}; only dense decoder-only language models are generated so far",
         hint="scaffold inspect shows why it is taken for that",
     )
 

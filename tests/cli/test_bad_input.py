@@ -49,7 +49,7 @@ CASES: tuple[tuple[str, Callable[[Path], None], str], ...] = (
     ("an empty file", config(""), "JSON"),
     ("JSON, but a list", config("[1, 2]"), "config.json"),
     ("not UTF-8", lambda folder: (folder / "config.json").write_bytes(b"\xff\xfe\x00") and None, "config.json"),
-    ("1 GB of JSON", one_gigabyte, "large"),
+    ("1 GB of JSON", one_gigabyte, "bytes"),
     ("nested 10,000 deep", config('{"a":' * 10_000 + "1" + "}" * 10_000), "nest"),
     ("a list nested 10,000 deep", config('{"a":' + "[" * 10_000 + "]" * 10_000 + "}"), "nest"),
     ("a model_type that is code", changed(model_type='"; import os #'), "model_type"),
