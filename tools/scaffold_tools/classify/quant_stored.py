@@ -44,13 +44,28 @@ class Stored:
 
 
 def modules(patterns: tuple[Pattern, ...]) -> dict[str, Parts]:
-    """`module -> part -> pattern`; a tensor without a known part is its module's `weight` (fused experts)."""
-    found: dict[str, Parts] = {}
+    """`module -> part -> pattern`; a tensor without a known part is its module's `weight` (fused experts).
+
+    A module that is stored in one way in some layers and in another way in others is there once for each way.
+    """
+    named: dict[str, list[tuple[str, Pattern]]] = {}
     for pattern in patterns:
         match = _PART.fullmatch(pattern.name) if len(pattern.name) <= _MAX_NAME else None
         module, part = (match["module"], match["part"]) if match else (pattern.name, "weight")
-        found.setdefault(module, {})[part] = pattern
-    return found
+        named.setdefault(module, []).append((part, pattern))
+    return {key: parts for module, members in named.items() for key, parts in _ways(module, members)}
+
+
+def _ways(module: str, members: list[tuple[str, Pattern]]) -> list[tuple[str, Parts]]:
+    if len({part for part, _ in members}) == len(members):
+        return [(module, dict(members))]
+    layers = sorted({index for _, pattern in members for index in pattern.layers})
+    ways: dict[tuple[tuple[str, str], ...], tuple[str, Parts]] = {}
+    for index in layers:
+        there = [(part, pattern) for part, pattern in members if index in pattern.layers]
+        way = tuple((part, pattern.first.dtype) for part, pattern in there)
+        ways.setdefault(way, (module.replace("*", str(index), 1) if ways else module, dict(there)))
+    return list(ways.values()) or [(module, dict(members))]
 
 
 def stored_formats(patterns: tuple[Pattern, ...]) -> tuple[Stored, ...]:

@@ -16,6 +16,9 @@ from scaffold_tools.classify.values import clean
 _VAGUE = frozenset({"modelopt", "mixed", "compressed-tensors"})
 """What a declaration says when it leaves the format open; nothing that is stored contradicts it."""
 
+_INDEX = re.compile(r"(?<=\.)\d{1,6}(?=\.|$)")
+_EXACT = re.compile(r"\w+(\.\w+)+")
+
 
 @dataclass(frozen=True)
 class Quantisation:
@@ -80,7 +83,7 @@ def _cache_scales(signals: Signals) -> str | None:
 
 
 def _told_names(declared: tuple[Declared, ...]) -> tuple[str, ...]:
-    names = (re.sub(r"(?<=\.)\d+(?=\.|$)", "*", name[:500]) for item in declared for name in item.left_alone)
+    names = (_INDEX.sub("*", name[:500]) for item in declared for name in item.left_alone)
     return tuple(dict.fromkeys(clean(name, 100) for name in names))[:40]
 
 
@@ -134,28 +137,29 @@ def _told(value: tuple[int, ...] | int) -> str:
 
 
 def _quantised_all_the_same(signals: Signals, declared: tuple[Declared, ...]) -> list[Disagreement]:
-    """Modules spelled out as left alone (no wildcard) that have scale tensors."""
-    names = {name for name in _told_names(declared) if not re.search(r"[\[\]()?+^$|\\]", name) and "." in name}
+    """Modules spelled out as left alone (no wildcard, at most one index) that have scale tensors all the same."""
+    scaled: dict[str, tuple[str, set[int]]] = {}
     for module, parts in modules(signals.patterns).items():
-        scaled = [part for part in parts if part.startswith(("weight_scale", "scale_inv")) or part == "qweight"]
-        if scaled and module in names:
-            what = f"{clean(module)} is declared left alone, but has {scaled[0]}"
-            return [Disagreement("quantisation", what)]
+        for part, pattern in parts.items():
+            if part.startswith(("weight_scale", "scale_inv")) or part == "qweight":
+                scaled.setdefault(_INDEX.sub("*", module), (part, set()))[1].update(pattern.layers)
+    for name in (name for item in declared for name in item.left_alone if _EXACT.fullmatch(name[:200])):
+        indices = [int(index) for index in _INDEX.findall(name)]
+        part, layers = scaled.get(_INDEX.sub("*", name), ("", set()))
+        if part and len(indices) <= 1 and layers.issuperset(indices):
+            return [Disagreement("quantisation", f"{clean(name)} is declared left alone, but has {part}")]
     return []
 
 
 def logical_elements(signals: Signals) -> int:
     """Weights of the model: packed tensors counted by the values they hold, scales and zero points not at all."""
-    packed: dict[str, int] = {}
-    helpers: set[str] = set()
+    values: dict[tuple[str, str], int] = {}
+    by_module = modules(signals.patterns)
     for item in stored_formats(signals.patterns):
-        by_module = modules(signals.patterns)
         for module in item.modules:
             for part, pattern in by_module[module].items():
                 if part == item.packed:
-                    packed[pattern.name] = pattern.elements * item.values_per_element
+                    values[pattern.name, pattern.first.dtype] = item.values_per_element
                 elif part not in ("weight", "bias"):
-                    helpers.add(pattern.name)
-    return sum(
-        packed.get(pattern.name, pattern.elements) for pattern in signals.patterns if pattern.name not in helpers
-    )
+                    values[pattern.name, pattern.first.dtype] = 0
+    return sum(pattern.elements * values.get((pattern.name, pattern.first.dtype), 1) for pattern in signals.patterns)

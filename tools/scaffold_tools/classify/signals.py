@@ -44,7 +44,7 @@ AUDIO_TOWER = re.compile(
 
 @dataclass(frozen=True)
 class Pattern:
-    """All tensors whose names differ in indices only."""
+    """All tensors whose names differ in indices only, of one dtype (mixed precision stores one name in several)."""
 
     name: str
     """On-disk name with every index replaced by `*`."""
@@ -52,7 +52,6 @@ class Pattern:
     elements: int
     """Stored elements of all of them together."""
     first: TensorInfo
-    dtypes: frozenset[str]
     layers: frozenset[int]
     """First index after a layer list, where the name has one."""
 
@@ -140,11 +139,11 @@ def sub_config(config: dict[str, Any], names: tuple[str, ...]) -> tuple[str, dic
 
 
 def group_tensors(tensors: tuple[TensorInfo, ...]) -> tuple[Pattern, ...]:
-    """Tensors grouped by name with indices replaced, in order of first appearance."""
-    groups: dict[str, list[TensorInfo]] = {}
+    """Tensors grouped by dtype and name with indices replaced, in order of first appearance."""
+    groups: dict[tuple[str, str], list[TensorInfo]] = {}
     for tensor in tensors:
-        groups.setdefault(_NUMBER.sub("*", tensor.name), []).append(tensor)
-    return tuple(_pattern(name, members) for name, members in groups.items())
+        groups.setdefault((_NUMBER.sub("*", tensor.name), tensor.dtype), []).append(tensor)
+    return tuple(_pattern(name, members) for (name, _), members in groups.items())
 
 
 def _pattern(name: str, members: list[TensorInfo]) -> Pattern:
@@ -155,6 +154,5 @@ def _pattern(name: str, members: list[TensorInfo]) -> Pattern:
         len(members),
         elements,
         members[0],
-        frozenset(member.dtype for member in members),
         frozenset(map(int, indices)),
     )
