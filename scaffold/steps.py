@@ -117,6 +117,20 @@ def describe(job: Job, inventory: Inventory) -> Classification:
     return classification
 
 
+def check_trust(inventory: Inventory, trust_remote_code: bool) -> None:
+    """Code is only ever run from a folder that the user can read first, never straight from a hub.
+
+    Raises:
+        Refused: it was asked for a repository on a hub.
+    """
+    source = inventory.source
+    if trust_remote_code and source.kind == "hub":
+        raise Refused(
+            "--trust-remote-code needs a local folder, whose code can be read before it runs",
+            hint=f"hf download {source.name} --revision {source.revision} --exclude '*.safetensors' --local-dir DIR",
+        )
+
+
 def check_generated_today(classification: Classification) -> None:
     """Refuse what the rules and templates do not cover yet; what a target has can be verified all the same.
 
