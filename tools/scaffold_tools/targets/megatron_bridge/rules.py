@@ -8,7 +8,6 @@ speaks for is a gap, so nothing that was learnt about a model can be lost on the
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from scaffold_tools.blueprint.facts import Blueprint, Const, Expression, Fact, Gap, PerLayer, Product, Term
@@ -16,127 +15,21 @@ from scaffold_tools.blueprint.vocabulary import FACT_NAMES
 from scaffold_tools.render.literals import python_literal as literal
 from scaffold_tools.targets.megatron_bridge.emission import config_path, label_flags, plain_key, scalar
 from scaffold_tools.targets.megatron_bridge.profile import Profile
+from scaffold_tools.targets.megatron_bridge.rows import (
+    Row,
+    Setting,
+    Settlement,
+    View,
+    always,
+    assign,
+    constant,
+    derives,
+    is_value,
+    sets_attribute,
+    size,
+)
 
-
-@dataclass(frozen=True)
-class Setting:
-    """One assignment `provider.<attribute> = <code>` (or a row of CONFIG_MAPPING when `config_key` is set)."""
-
-    attribute: str
-    code: str
-    comment: str = ""
-    imports: tuple[tuple[str, str], ...] = ()
-    """(module, name) pairs that the code needs."""
-    config_key: str | None = None
-    """Hugging Face key that the base class converts both ways, once it is a row of CONFIG_MAPPING."""
-    expression: Expression | None = None
-    """What the code was made of, where it can be turned round for the config that is exported."""
-    exports: tuple[tuple[str, str], ...] = ()
-    """(Hugging Face key, code over `provider`) for `megatron_to_hf_config`, where the expression does not tell it."""
-
-
-@dataclass(frozen=True)
-class View:
-    """What a row may look at: the fact that it decides, the whole blueprint, the target's profile."""
-
-    fact: Fact
-    blueprint: Blueprint
-    profile: Profile
-
-    @property
-    def value(self) -> Any:
-        """The fact's value."""
-        return self.fact.value
-
-    @property
-    def expression(self) -> Expression:
-        """How the value follows from the config; a constant where the blueprint does not know."""
-        return self.fact.expression if self.fact.expression is not None else Const(self.fact.value)
-
-    def other(self, name: str, default: Any = None) -> Any:
-        """The value of another fact."""
-        return self.blueprint.value(name, default)
-
-
-@dataclass(frozen=True)
-class Row:
-    """One rule. Exactly one of `derived` (a reason) and `settings` says what follows."""
-
-    fact: str
-    when: Callable[[View], bool]
-    derived: str = ""
-    """Why nothing has to be emitted."""
-    settings: Callable[[View], tuple[Setting, ...]] | None = None
-
-
-@dataclass(frozen=True)
-class Settlement:
-    """Where every fact of a blueprint went."""
-
-    settings: tuple[Setting, ...]
-    derived: dict[str, str] = field(default_factory=dict)
-    """Fact -> why the base class (or another fact's setting) expresses it already."""
-    gaps: tuple[Gap, ...] = ()
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Words of the table
-# ---------------------------------------------------------------------------------------------------------------------
-
-
-def _always(_: View) -> bool:
-    return True
-
-
-def _is(*values: Any) -> Callable[[View], bool]:
-    return lambda view: any(view.value == value and type(view.value) is type(value) for value in values)
-
-
-def _present(view: View, key: str) -> bool:
-    return any(use.key == key for use in view.blueprint.keys)
-
-
-def _derives(attribute: str) -> Callable[[View], bool]:
-    """The first key of CONFIG_MAPPING that this config has for the attribute is the fact's own key."""
-
-    def holds(view: View) -> bool:
-        own = plain_key(view.expression)
-        keys = [key for key, target in view.profile.config_mapping if target == attribute]
-        return own is not None and next((key for key in keys if key == own or _present(view, key)), None) == own
-
-    return holds
-
-
-def assign(
-    attribute: str, expression: Expression, blueprint: Blueprint, profile: Profile, comment: str = ""
-) -> Setting:
-    """Assign an expression; a plain key that nothing else feeds becomes a row of CONFIG_MAPPING, good both ways."""
-    assert not isinstance(expression, PerLayer), attribute
-    present = {use.key for use in blueprint.keys}
-    rivals = any(target == attribute and key in present for key, target in profile.config_mapping)
-    key = plain_key(expression)
-    row = key if key is not None and "." not in key and not rivals else None
-    return Setting(attribute, scalar(expression), comment, config_key=row, expression=expression)
-
-
-def _sets(attribute: str, comment: str = "") -> Callable[[View], tuple[Setting, ...]]:
-    def build(view: View) -> tuple[Setting, ...]:
-        if isinstance(view.expression, PerLayer):
-            return (Setting(attribute, literal(view.value), comment),)
-        return (assign(attribute, view.expression, view.blueprint, view.profile, comment),)
-
-    return build
-
-
-def _constant(attribute: str, value: Any, comment: str = "") -> Callable[[View], tuple[Setting, ...]]:
-    return lambda _: (Setting(attribute, literal(value), comment),)
-
-
-def _size(fact: str, attribute: str) -> tuple[Row, ...]:
-    return (
-        Row(fact, _derives(attribute), derived=f"CONFIG_MAPPING gives {attribute}"),
-        Row(fact, _always, settings=_sets(attribute)),
-    )
+__all__ = ["ROWS", "Setting", "Settlement", "activation_alias", "activation_key", "assign", "settle"]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -374,52 +267,52 @@ _BY_BIAS_MLP = "add_bias_linear is one switch for attention output and MLP"
 _OFF = "off is megatron-core's default"
 
 ROWS: tuple[Row, ...] = (
-    *_size("num_layers", "num_layers"),
-    *_size("hidden_size", "hidden_size"),
-    *_size("vocab_size", "vocab_size"),
-    *_size("num_attention_heads", "num_attention_heads"),
+    *size("num_layers", "num_layers"),
+    *size("hidden_size", "hidden_size"),
+    *size("vocab_size", "vocab_size"),
+    *size("num_attention_heads", "num_attention_heads"),
     Row(
         "num_query_groups",
         lambda view: _powers(view.expression) == {"num_attention_heads": 1.0},
         derived="megatron-core gives every query head its own group when num_query_groups is None",
     ),
-    *_size("num_query_groups", "num_query_groups"),
+    *size("num_query_groups", "num_query_groups"),
     Row("head_dim", _is_hidden_over_heads, derived="megatron-core divides hidden_size by the heads"),
-    *_size("head_dim", "kv_channels"),
-    *_size("ffn_hidden_size", "ffn_hidden_size"),
-    *_size("max_position_embeddings", "seq_length"),
+    *size("head_dim", "kv_channels"),
+    *size("ffn_hidden_size", "ffn_hidden_size"),
+    *size("max_position_embeddings", "seq_length"),
     # Norms
-    Row("norm.kind", _is("rmsnorm"), settings=_constant("normalization", "RMSNorm")),
-    Row("norm.kind", _is("layernorm"), settings=_constant("normalization", "LayerNorm")),
-    Row("norm.zero_centered", _is(False), derived=_OFF),
+    Row("norm.kind", is_value("rmsnorm"), settings=constant("normalization", "RMSNorm")),
+    Row("norm.kind", is_value("layernorm"), settings=constant("normalization", "LayerNorm")),
+    Row("norm.zero_centered", is_value(False), derived=_OFF),
     Row(
         "norm.zero_centered",
-        _is(True),
-        settings=_constant("layernorm_zero_centered_gamma", True, "norms multiply by 1 + weight"),
+        is_value(True),
+        settings=constant("layernorm_zero_centered_gamma", True, "norms multiply by 1 + weight"),
     ),
-    Row("norm.eps", _derives("layernorm_epsilon"), derived="CONFIG_MAPPING gives layernorm_epsilon"),
-    Row("norm.eps", _always, settings=_sets("layernorm_epsilon")),
+    Row("norm.eps", derives("layernorm_epsilon"), derived="CONFIG_MAPPING gives layernorm_epsilon"),
+    Row("norm.eps", always, settings=sets_attribute("layernorm_epsilon")),
     Row(
         "norm.bias",
         lambda view: view.value == (view.other("norm.kind") == "layernorm"),
         derived="LayerNorm has a bias and RMSNorm has none, as in megatron-core",
     ),
-    Row("norm.affine", _is(True), derived="norms of megatron-core have a weight"),
+    Row("norm.affine", is_value(True), derived="norms of megatron-core have a weight"),
     # Residual stream, embedding and logits: stock GPTModel multiplies by nothing
-    Row("residual.parallel", _is(False), derived="layers of megatron-core are sequential"),
-    Row("residual.multiplier", _is(1.0, 1, None), derived=_OFF),
-    Row("embedding.multiplier", _is(1.0, 1, None), derived=_OFF),
-    Row("logits.multiplier", _is(1.0, 1, None), derived=_OFF),
-    Row("logits.softcap", _is(None), derived=_OFF),
+    Row("residual.parallel", is_value(False), derived="layers of megatron-core are sequential"),
+    Row("residual.multiplier", is_value(1.0, 1, None), derived=_OFF),
+    Row("embedding.multiplier", is_value(1.0, 1, None), derived=_OFF),
+    Row("logits.multiplier", is_value(1.0, 1, None), derived=_OFF),
+    Row("logits.softcap", is_value(None), derived=_OFF),
     # Attention
     Row("attention.scale", _is_inverse_root_of_head_dim, derived="megatron-core scales by kv_channels**-0.5"),
-    Row("attention.scale", _always, settings=_sets("softmax_scale")),
-    Row("attention.softcap", _is(None), derived=_OFF),
-    Row("attention.clip_qkv", _is(None), derived=_OFF),
+    Row("attention.scale", always, settings=sets_attribute("softmax_scale")),
+    Row("attention.softcap", is_value(None), derived=_OFF),
+    Row("attention.clip_qkv", is_value(None), derived=_OFF),
     Row("attention.window", lambda view: set(_windows(view)) <= {None}, derived="full attention is the default"),
     Row("attention.window", _one_window, settings=_window),
-    Row("qk_norm.kind", _is("none"), derived=_OFF),
-    Row("qk_norm.kind", _is("per_head"), settings=_constant("qk_layernorm", True)),
+    Row("qk_norm.kind", is_value("none"), derived=_OFF),
+    Row("qk_norm.kind", is_value("per_head"), settings=constant("qk_layernorm", True)),
     Row(
         "qk_norm.after_rope", lambda view: not view.value or view.other("qk_norm.kind") == "none", derived="norm first"
     ),
@@ -440,27 +333,27 @@ ROWS: tuple[Row, ...] = (
         derived="q and k norms follow layernorm_epsilon",
     ),
     # Positions
-    Row("position.kind", _is("rope"), derived="the base bridge chooses rotary embeddings"),
+    Row("position.kind", is_value("rope"), derived="the base bridge chooses rotary embeddings"),
     Row(
         "position.kind",
-        _is("learned"),
-        settings=_constant("position_embedding_type", "learned_absolute"),
+        is_value("learned"),
+        settings=constant("position_embedding_type", "learned_absolute"),
     ),
-    Row("position.kind", _is("none"), settings=_constant("position_embedding_type", "none")),
-    Row("rope.pairing", _is("half", None), derived="halves rotate together in megatron-core"),
+    Row("position.kind", is_value("none"), settings=constant("position_embedding_type", "none")),
+    Row("rope.pairing", is_value("half", None), derived="halves rotate together in megatron-core"),
     Row(
         "rope.pairing",
-        _is("interleaved"),
-        settings=_constant("rotary_interleaved", True, "dimensions 2i and 2i+1 rotate together"),
+        is_value("interleaved"),
+        settings=constant("rotary_interleaved", True, "dimensions 2i and 2i+1 rotate together"),
     ),
-    Row("rope.dim", _always, derived="rope.fraction speaks for it"),
+    Row("rope.dim", always, derived="rope.fraction speaks for it"),
     Row(
         "rope.fraction",
         lambda view: view.value in (None, 1, 1.0) and not isinstance(view.fact.expression, Product),
         derived="whole heads rotate by default",
     ),
-    Row("rope.fraction", _derives("rotary_percent"), derived="CONFIG_MAPPING gives rotary_percent"),
-    Row("rope.fraction", _always, settings=_sets("rotary_percent")),
+    Row("rope.fraction", derives("rotary_percent"), derived="CONFIG_MAPPING gives rotary_percent"),
+    Row("rope.fraction", always, settings=sets_attribute("rotary_percent")),
     Row("rope.sets", lambda view: not _rope_sets(view), derived="no rotary embedding"),
     Row("rope.sets", _one_rope("default"), settings=_theta),
     Row("rope.sets", _one_rope("linear"), settings=_linear_rope),
@@ -470,21 +363,21 @@ ROWS: tuple[Row, ...] = (
     # MLP
     Row("mlp.activation", lambda view: _base_curve(view) == view.value, derived="the base bridge reads its name"),
     Row("mlp.activation", lambda view: view.value in FUNCTIONS, settings=_activation),
-    Row("mlp.gated", _is(True), settings=_constant("gated_linear_unit", True)),
-    Row("mlp.gated", _is(False), settings=_constant("gated_linear_unit", False)),
+    Row("mlp.gated", is_value(True), settings=constant("gated_linear_unit", True)),
+    Row("mlp.gated", is_value(False), settings=constant("gated_linear_unit", False)),
     # Biases
     Row(
         "bias.mlp",
-        lambda view: _biases_are_all_or_qkv_only(view) and _derives("add_bias_linear")(view),
+        lambda view: _biases_are_all_or_qkv_only(view) and derives("add_bias_linear")(view),
         derived="CONFIG_MAPPING gives add_bias_linear",
     ),
-    Row("bias.mlp", _biases_are_all_or_qkv_only, settings=_sets("add_bias_linear")),
+    Row("bias.mlp", _biases_are_all_or_qkv_only, settings=sets_attribute("add_bias_linear")),
     Row("bias.o", _biases_are_all_or_qkv_only, derived=_BY_BIAS_MLP),
-    Row("bias.qkv", _derives("add_qkv_bias"), derived="CONFIG_MAPPING gives add_qkv_bias"),
-    Row("bias.qkv", _always, settings=_sets("add_qkv_bias")),
-    Row("bias.head", _is(False), derived="the output layer has no bias"),
+    Row("bias.qkv", derives("add_qkv_bias"), derived="CONFIG_MAPPING gives add_qkv_bias"),
+    Row("bias.qkv", always, settings=sets_attribute("add_qkv_bias")),
+    Row("bias.head", is_value(False), derived="the output layer has no bias"),
     # Head
-    *_size("tied_embeddings", "share_embeddings_and_output_weights"),
+    *size("tied_embeddings", "share_embeddings_and_output_weights"),
 )
 """Unknown facts of later vocabularies have no row here, and so are gaps by construction."""
 
