@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ from classify.config_classes import config_classes, unrecognised
 from classify.inventories import CONFIGS, LLAMA, inventory, published
 from scaffold_tools.classify.keys import KEYS, find, lookup, may_mean, read_keys
 from scaffold_tools.classify.model import classify
+from scaffold_tools.verify.lane_env import find_lane
 
 
 def test_a_spelling_means_one_thing_in_one_scope() -> None:
@@ -113,10 +113,9 @@ def test_dropping_a_row_would_show() -> None:
 
 @pytest.mark.lane
 def test_nearly_every_field_of_the_decoder_classes_of_transformers_is_recognised() -> None:
-    python = os.environ.get("SCAFFOLD_LANE_PYTHON")
-    packages = sorted(Path(python).parent.parent.glob("lib/python3*/site-packages/transformers")) if python else []
-    if not packages:
-        pytest.skip("set SCAFFOLD_LANE_PYTHON to a lane environment that has transformers")
+    lane = find_lane()
+    assert lane is not None
+    packages = sorted(Path(lane.python).parent.parent.glob("lib/python3*/site-packages/transformers"))
     found = config_classes(packages[0])
     decoders = tuple(item for item in found if item.decoder)
     assert len(decoders) > 100

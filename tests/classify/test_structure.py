@@ -170,7 +170,11 @@ AUDIO = {"audio_config": {"num_mel_bins": 128, "d_model": 64}}
         (VISION["vision_config"] | {"num_hidden_layers": 2}, "encoder"),
         ({"_diffusers_version": "0.30", "_class_name": "UNet"}, "diffusion"),
         ({}, "other"),
-        ({"model_type": "llama", "architectures": ["LlamaForCausalLM"]}, "other"),
+        ({"model_type": "llama"}, "other"),
+        ({"depth_": 5, "tokens_": 777, "architectures": ["HarborForCausalLM"]}, "llm"),
+        ({"depth_": 5, "tokens_": 777, "architectures": ["Harbor"]}, "other"),
+        ({"depth_": 5, "auto_map": {"AutoModelForCausalLM": "harbor.Harbor"}}, "llm"),
+        ({"depth_": 5, "auto_map": {"AutoModel": "harbor.Harbor"}}, "other"),
     ],
 )
 def test_keys_tell_the_modality(config: dict[str, Any], modality: str) -> None:

@@ -74,6 +74,11 @@ def _text(signals: Signals) -> str | None:
     return f"{found[0]} = {short(found[1])}" if signals.num_layers or find(signals.text, "hidden_size") else None
 
 
+def _causal_code(signals: Signals) -> str | None:
+    mapping = as_dict(signals.config.get("auto_map")) or {}
+    return "auto_map names AutoModelForCausalLM" if "AutoModelForCausalLM" in mapping else None
+
+
 def _flag(key: str, value: Any) -> Callable[[Signals], str | None]:
     def detect(signals: Signals) -> str | None:
         place = next((mapping for mapping in (signals.text, signals.config) if mapping.get(key) is value), None)
@@ -140,6 +145,10 @@ def _only_gguf(signals: Signals) -> str | None:
 
 RULES: tuple[Rule, ...] = (
     Rule("text", "key", _text, "a vocabulary and a layer stack"),
+    # A model may spell all its sizes as nobody else does: then its own word that it predicts tokens has to do.
+    Rule("text", "key", _causal_code, "a next-token model by its own code"),
+    Rule("text", "key", _class_suffix("ForCausalLM"), "a next-token head (weak)"),
+    Rule("text", "key", _class_suffix("LMHeadModel"), "a next-token head (weak)"),
     Rule("vision", "key", _tower_config(VISION_CONFIGS), "settings of a vision tower"),
     Rule("vision", "key", _any_config_with("patch_size", _PIXELS), "patches of pixels"),
     Rule("vision", "key", _flat_pixels, "patches of pixels"),
