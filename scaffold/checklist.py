@@ -144,7 +144,9 @@ def _provenance(inventory: Inventory, evidence: Evidence | None, tool: str) -> I
         yield "note", note
     yield "tool", tool
     for name, value in (evidence.environment if evidence else {}).items():
-        yield name, ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+        shown = ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+        if not shown.startswith("/"):  # where things lie on the author's machine is nobody's business
+            yield name, shown
 
 
 def _architecture(inventory: Inventory) -> str:

@@ -27,7 +27,9 @@ GAP = Gap("attn.magic", "no rule knows it", "modeling_x.py:12", "the block", "lo
 
 
 def evidence(*checks: Check) -> Evidence:
-    return Evidence("cpu", "pkg:Bridge", None, checks, {"torch": "2.0", "list": ["a", "b"]}, 1.0)
+    return Evidence(
+        "cpu", "pkg:Bridge", None, checks, {"torch": "2.0", "list": ["a", "b"], "place": "/home/me/lib"}, 1.0
+    )
 
 
 def blueprint(**values: object) -> Blueprint:
@@ -114,6 +116,7 @@ def test_provenance_names_commit_tool_and_versions() -> None:
     text = made(*PASSED).split("## Provenance")[1]
     for part in ("org/model at " + "a" * 40, "scaffold 0", "2.0", "a, b"):
         assert part in text
+    assert "/home/me" not in text
 
 
 def test_a_strangers_text_cannot_add_lines_links_or_boxes() -> None:

@@ -9,11 +9,9 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from scaffold_tools.errors import BadInput
-
-T = TypeVar("T")
 
 
 def to_jsonable(value: Any) -> Any:
@@ -34,7 +32,7 @@ def dumps(value: Any) -> str:
     return json.dumps(to_jsonable(value), indent=2, ensure_ascii=False) + "\n"
 
 
-def loads(kind: type[T], text: str, *, where: str = "input") -> T:
+def loads[T](kind: type[T], text: str, *, where: str = "input") -> T:
     """Read `kind` back from JSON text.
 
     Raises:
