@@ -31,6 +31,7 @@ VISION_CONFIGS = (
 )
 AUDIO_CONFIGS = ("audio_config", "audio_encoder_config", "speech_config", "sound_config", "speech_encoder_config")
 
+_MAX_NAME = 1024  # nobody's tensor is longer; some rules would take minutes over a name of megabytes
 _NUMBER = re.compile(r"(?<=\.)\d+(?=\.|$)")
 _FIRST_LAYER = re.compile(r"(?:^|\.)(?:layers|layer|h|blocks|block)\.(\d{1,6})(?=\.|$)")
 VISION_TOWER = re.compile(
@@ -142,12 +143,12 @@ def group_tensors(tensors: tuple[TensorInfo, ...]) -> tuple[Pattern, ...]:
     """Tensors grouped by dtype and name with indices replaced, in order of first appearance."""
     groups: dict[tuple[str, str], list[TensorInfo]] = {}
     for tensor in tensors:
-        groups.setdefault((_NUMBER.sub("*", tensor.name), tensor.dtype), []).append(tensor)
+        groups.setdefault((_NUMBER.sub("*", tensor.name[:_MAX_NAME]), tensor.dtype), []).append(tensor)
     return tuple(_pattern(name, members) for (name, _), members in groups.items())
 
 
 def _pattern(name: str, members: list[TensorInfo]) -> Pattern:
-    indices = (match.group(1) for member in members if (match := _FIRST_LAYER.search(member.name)))
+    indices = (match.group(1) for member in members if (match := _FIRST_LAYER.search(member.name[:_MAX_NAME])))
     elements = sum(prod(member.shape) for member in members)
     return Pattern(
         name,

@@ -21,7 +21,7 @@ def layer_labels(signals: Signals) -> dict[str, str]:
     labels: dict[str, str] = {}
     for key in LABEL_KEYS:
         value = signals.text.get(key)
-        for item in value if isinstance(value, list) else ():
+        for item in value[:10_000] if isinstance(value, list) else ():
             if isinstance(item, str):
                 labels.setdefault(clean(item, 40), key)
     pattern = find(signals.text, "hybrid_override_pattern")
