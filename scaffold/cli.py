@@ -20,6 +20,7 @@ from scaffold.commands import (
     diff,
     doctor,
     inspect,
+    matrix,
     new_model,
     plan,
     status,
@@ -56,6 +57,7 @@ for _module, _name in (
     (status, "status"),
     (verify, "verify"),
     (checklist, "checklist"),
+    (matrix, "matrix"),
     (doctor, "doctor"),
 ):
     app.command(_name)(_module.run)

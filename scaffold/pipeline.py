@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from scaffold.targets import Target, find_target
 from scaffold_tools.errors import BadInput
 
 if TYPE_CHECKING:
+    from scaffold.lane import EarlyLane
     from scaffold.progress import Progress
     from scaffold_tools.blueprint.facts import Blueprint
     from scaffold_tools.source.inventory import Inventory
@@ -25,9 +26,9 @@ if TYPE_CHECKING:
 __all__ = ["Settings", "apply_plan", "new_model", "plan_from_blueprint", "plan_only", "verify_run"]
 
 
-def new_model(settings: Settings, progress: Progress) -> Outcome:
-    """Link to checklist."""
-    with _job(settings, progress) as job:
+def new_model(settings: Settings, progress: Progress, *, lane: EarlyLane | None = None) -> Outcome:
+    """Link to checklist. With `lane`, jobs run in one that is open already and stays open."""
+    with _job(settings, progress, lane=lane) as job:
         made = _up_to_plan(job, settings, keep=not settings.dry_run)
         if made.outcome is not None:
             return made.outcome if settings.dry_run else _prove_existing(job, settings, made)
@@ -104,8 +105,10 @@ def apply_plan(folder: RunFolder, progress: Progress, *, allow_dirty: bool) -> O
     )
 
 
-def verify_run(folder: RunFolder, progress: Progress, *, lane: str, trust_remote_code: bool) -> Outcome:
-    """Measure what lies on disk now."""
+def verify_run(
+    folder: RunFolder, progress: Progress, *, lane: str, trust_remote_code: bool, session: EarlyLane | None = None
+) -> Outcome:
+    """Measure what lies on disk now. With `session`, in a lane that is open already and stays open."""
     steps.check_lane(lane)
     plan, inventory = look.load_plan(folder), look.load_inventory(folder)
     outcome = Outcome(
@@ -119,7 +122,7 @@ def verify_run(folder: RunFolder, progress: Progress, *, lane: str, trust_remote
         written=True,
         gaps=plan.gaps,
     )
-    with _job(None, progress, trust_remote_code) as job:
+    with _job(None, progress, trust_remote_code, lane=session) as job:
         outcome = _prove_plan(job, outcome, inventory, plan, folder, earlier=None)
     look.write_checklist(folder)
     return dataclasses.replace(outcome, seconds=dict(progress.seconds))
@@ -141,14 +144,16 @@ class _Made:
 
 
 @contextmanager
-def _job(settings: Settings | None, progress: Progress, trust_remote_code: bool = False) -> Iterator[Job]:
+def _job(
+    settings: Settings | None, progress: Progress, trust_remote_code: bool = False, *, lane: EarlyLane | None = None
+) -> Iterator[Job]:
     from scaffold.lane import EarlyLane
 
     if settings is not None:
         steps.check_settings(settings)
         trust_remote_code = settings.trust_remote_code
-    with EarlyLane() as lane:
-        yield Job(progress, lane, trust_remote_code)
+    with EarlyLane() if lane is None else nullcontext(lane) as opened:
+        yield Job(progress, opened, trust_remote_code)
 
 
 def _up_to_plan(job: Job, settings: Settings, *, keep: bool) -> _Made:

@@ -69,6 +69,8 @@ class LaneSession:
         self._ready = False
         self._pending = b""
         self._jobs = 0
+        self.peak_mb = 0
+        """Largest resident memory of a job since this was last set, in MiB."""
         self._lock = threading.Lock()
 
     def __enter__(self) -> LaneSession:
@@ -181,6 +183,7 @@ class LaneSession:
         while True:
             message = self._receive(job, deadline)
             event = message["event"]
+            self.peak_mb = max(self.peak_mb, message.get("peak_mb", 0))
             if event == "progress":
                 if on_progress is not None:
                     on_progress(message["text"])

@@ -2,7 +2,8 @@
 
 Protocol, one JSON object a line: stdin takes `{"id", "job", "request", "timeout"}`; the original stdout answers
 `{"event": "ready"}` once, then for each job any number of `{"id", "event": "progress", "text"}` and one of
-`{"id", "event": "done", "result"}` or `{"id", "event": "failed", "reason", "message", "traceback"}`.
+`{"id", "event": "done", "result"}` or `{"id", "event": "failed", "reason", "message", "traceback"}`, both with
+`peak_mb` where the child could still say it.
 Everything that libraries print goes to stderr. End of input ends the server.
 
 A job is a module beside this one with `run(request) -> dict`, and optionally `preload(request)`, which is called here,
@@ -16,6 +17,7 @@ import importlib
 import json
 import os
 import re
+import resource
 import select
 import signal
 import sys
@@ -119,9 +121,9 @@ def _child(order: dict[str, Any], module: Any, writing: int) -> None:
         progress.emit = lambda text: _send(writing, {"id": job, "event": "progress", "text": text})
         try:
             answer = {"id": job, "event": "done", "result": module.run(order["request"])}
-            _send(writing, answer)
+            _send(writing, answer | {"peak_mb": _peak_mb()})
         except Exception as error:
-            _send(writing, _failure(job, "exception", error))
+            _send(writing, _failure(job, "exception", error) | {"peak_mb": _peak_mb()})
     except BaseException:
         traceback.print_exc()
         code = 70
@@ -129,6 +131,12 @@ def _child(order: dict[str, Any], module: Any, writing: int) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+def _peak_mb() -> int:
+    """Largest resident memory of this process so far, the pages that it shares with the server included."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak / (2**20 if sys.platform == "darwin" else 2**10))
 
 
 def _die_with_parent() -> None:

@@ -1,0 +1,60 @@
+"""`scaffold matrix`: the whole pipeline for every causal language model that the installed transformers has."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from scaffold.options import Json
+
+
+def run(
+    types: Annotated[
+        str | None, typer.Option(help="Model types, separated by commas [default: all]; writes no docs without --out.")
+    ] = None,
+    variants: Annotated[
+        str, typer.Option(help="none; usual: some rows, for types that are proven; all: all rows, for all types.")
+    ] = "usual",
+    jobs: Annotated[int, typer.Option(min=1, help="Workers, each with a lane of its own (about 2 GB).")] = (
+        os.cpu_count() or 1
+    ),
+    out: Annotated[Path | None, typer.Option(help="Folder for coverage.md and coverage.json [default: docs].")] = None,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds for one model.")] = 600.0,
+    fresh: Annotated[
+        bool,
+        typer.Option("--fresh/--resume", help="Measure again what an earlier run measured with the same code."),
+    ] = False,
+    json: Json = False,
+) -> int:
+    """Measure the coverage: which models come out proven, and what stands in the way of the others.
+
+    Writes docs/coverage.md and docs/coverage.json. A run that was interrupted goes on where it was. The exit code is 0
+    when everything was measured, whatever was found.
+    """
+    from scaffold.console import emit_json
+    from scaffold.matrix.report import one_line, write_docs
+    from scaffold.matrix.run import Options, code_state, default_store, run_matrix, summary
+    from scaffold.matrix.types import lane_types
+    from scaffold.progress import Progress
+    from scaffold_tools.errors import BadInput
+
+    if variants not in ("none", "usual", "all"):
+        raise BadInput(f"there is no set of variants {variants!r}", hint="--variants none, usual or all")
+    wanted = tuple(dict.fromkeys(name.strip() for name in (types or "").split(",") if name.strip()))
+    options = Options(wanted, variants, jobs, timeout, fresh)
+    with Progress() as progress:
+        found = lane_types()
+        store = default_store(code_state(found.versions))
+        coverage = run_matrix(options, types=found.names, versions=found.versions, store=store, tell=progress.line)
+    folder = out or (None if wanted else Path("docs"))
+    if folder is not None:
+        for path in write_docs(coverage, folder):
+            progress.line(f"wrote {path}")
+    if json:
+        emit_json({"summary": summary(coverage), "rows": coverage.rows})
+    else:
+        print(one_line(coverage))
+    return 0

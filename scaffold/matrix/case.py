@@ -1,0 +1,159 @@
+"""One case of the matrix, from a config to a row: the same function that `scaffold new-model` calls."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from scaffold.lane import EarlyLane
+from scaffold.matrix.kinds import Seen, why_not_a_decoder
+from scaffold.matrix.values import BASE, Case, Finished, GapLine, Row
+from scaffold.outcome import Outcome
+from scaffold_tools.blueprint.facts import Gap
+from scaffold_tools.classify.model import Classification, classify
+from scaffold_tools.errors import ScaffoldError
+from scaffold_tools.source.read import read_inventory
+from scaffold_tools.verify.evidence import Check, Evidence
+from scaffold_tools.verify.lane import LaneJobFailed
+
+SHOWN_GAPS = 8
+CUSTOM_BLOCKS = "modeling_"
+"""A plan with such a module has custom blocks."""
+
+
+def run_case(case: Case, lane: EarlyLane, folder: Path) -> Finished:
+    """Measure one case in an empty folder. Whatever breaks is the row's reason."""
+    started = time.monotonic()
+    session = lane.session()
+    session.peak_mb = 0
+    finished = _run(case, lane, folder)
+    if finished.row is None:
+        return finished
+    seconds = round(time.monotonic() - started, 1)
+    return dataclasses.replace(
+        finished, row=dataclasses.replace(finished.row, seconds=seconds, peak_mb=session.peak_mb or None)
+    )
+
+
+def _run(case: Case, lane: EarlyLane, folder: Path) -> Finished:
+    start = Row(case.model_type, case.variant, "", "gap", "")
+    if case.config is not None:
+        return _variant(case, case.config, start, lane, folder)
+    try:
+        answer = lane.call("causal_types", {"action": "describe", "model_type": case.model_type})
+    except LaneJobFailed as error:
+        return Finished(_unexplained(start, error.what))
+    start = dataclasses.replace(start, architecture=answer["architecture"], repairs=tuple(answer["repairs"]))
+    config = answer["config"]
+    classification = None if config is None else _classify(config, folder, case.name)
+    start = dataclasses.replace(start, structure=str(classification or ""))
+    reason = why_not_a_decoder(Seen(answer, classification))
+    if reason is not None:
+        source = answer.get("source")
+        return Finished(dataclasses.replace(start, outcome="not-a-decoder", reason=reason, hf_source=source), config)
+    if answer.get("problem"):
+        reason = f"the class cannot be built from its own defaults: {answer['problem']}"
+        return Finished(dataclasses.replace(start, reason=reason, hf_source=answer.get("source")), config)
+    row = _pipeline(start, _model(config, folder, case.name), lane, folder)
+    return Finished(_with_toy_problem(row, answer.get("observed") or {}), config)
+
+
+def _variant(case: Case, config: dict[str, Any], start: Row, lane: EarlyLane, folder: Path) -> Finished:
+    architecture = config["architectures"][0]
+    try:
+        table = lane.call("tensor_table", {"config": config, "architecture": architecture})
+    except LaneJobFailed as error:
+        table = {"problem": error.what}
+    if table.get("problem"):
+        return Finished(None, refused=str(table["problem"]))
+    classification = _classify(config, folder, case.name)
+    start = dataclasses.replace(start, architecture=architecture, structure=str(classification))
+    return Finished(_pipeline(start, _model(config, folder, case.name), lane, folder))
+
+
+def _model(config: dict[str, Any], folder: Path, name: str) -> Path:
+    path = folder / name
+    path.mkdir(parents=True, exist_ok=True)
+    (path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    return path
+
+
+def _classify(config: dict[str, Any], folder: Path, name: str) -> Classification | None:
+    try:
+        return classify(read_inventory(str(_model(config, folder, name))))
+    except ScaffoldError:  # the pipeline will say the same in its own words
+        return None
+
+
+def _pipeline(start: Row, model: Path, lane: EarlyLane, folder: Path) -> Row:
+    from scaffold import pipeline
+    from scaffold.progress import Progress
+
+    settings = pipeline.Settings(link=str(model), regenerate=True, out=folder / "package")
+    try:
+        with contextlib.chdir(folder):
+            outcome = pipeline.new_model(settings, Progress(quiet=True), lane=lane)
+    except ScaffoldError as error:
+        return dataclasses.replace(start, reason=error.what, unexplained=isinstance(error, LaneJobFailed))
+    except Exception as error:  # a fault of ours is a row too; the others go on
+        return _unexplained(start, f"{type(error).__name__}: {error}")
+    return row_of(start, outcome)
+
+
+def _unexplained(start: Row, what: str) -> Row:
+    return dataclasses.replace(start, outcome="gap", reason=f"broke: {' '.join(what.split())[:400]}", unexplained=True)
+
+
+def row_of(start: Row, outcome: Outcome) -> Row:
+    """What the pipeline's outcome means for the matrix; never proven while anything is open."""
+    gaps = tuple(dict.fromkeys(_line(gap) for gap in outcome.gaps))
+    row = dataclasses.replace(start, gaps=gaps[:SHOWN_GAPS], gap_count=len(gaps), **_figures(outcome.evidence))
+    blocks = [file.path for file in outcome.files if file.path.rsplit("/", 1)[-1].startswith(CUSTOM_BLOCKS)]
+    if gaps:
+        first = next((gap for gap in gaps if gap.hf_source), gaps[0])
+        more = f" (and {len(gaps) - 1} more)" if len(gaps) > 1 else ""
+        reason = f"{first.subject}: {first.reason}{more}"
+        return dataclasses.replace(row, outcome="gap", reason=reason, hf_source=first.hf_source)
+    if not outcome.proven:
+        return dataclasses.replace(row, outcome="gap", reason=_failure(outcome.evidence), unexplained=True)
+    if blocks:
+        return dataclasses.replace(row, outcome="proven-with-block", reason=f"custom blocks in {blocks[0]}")
+    return dataclasses.replace(row, outcome="proven")
+
+
+def _line(gap: Gap) -> GapLine:
+    return GapLine(gap.subject, " ".join(gap.reason.split())[:300], gap.hf_source)
+
+
+def _figures(evidence: Evidence | None) -> dict[str, Any]:
+    if evidence is None:
+        return {}
+    logits = {check.toy: check.value for check in evidence.checks if check.name == "logits.max_abs"}
+    trips = {check.toy: check.status for check in evidence.checks if check.name == "round_trip.exact"}
+    return {"logits_max_abs": logits or None, "round_trip": trips or None}
+
+
+def _failure(evidence: Evidence | None) -> str:
+    """No gap was reported, and yet a check failed: said as what it is."""
+    bad = [check for check in evidence.checks if check.status in ("failed", "error")] if evidence else []
+    if not bad:
+        return "not proven, and no gap and no failed check says why"
+    return f"no gap was reported, but {'; '.join(_say(check) for check in bad[:2])}"
+
+
+def _say(check: Check) -> str:
+    detail = f": {' '.join(check.detail.split())[:200]}" if check.detail else ""
+    return f"{check.name} {check.status} on {check.toy} ({check.value}){detail}"
+
+
+def _with_toy_problem(row: Row, observed: dict[str, Any]) -> Row:
+    """Where the toy of the observations broke, its error says more than what followed from it."""
+    problem = observed.get("problem") or observed.get("takes_tokens")
+    if row.outcome != "gap" or not problem or row.variant != BASE:
+        return row
+    reason = f"a toy of it does not run: {problem['problem']}; {row.reason}"
+    return dataclasses.replace(row, reason=reason, hf_source=problem.get("source") or row.hf_source)
