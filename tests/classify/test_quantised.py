@@ -109,6 +109,28 @@ FORMATS = {
         },
         compressed("pack-quantized", type="int", num_bits=4, strategy="group", group_size=128),
     ),
+    "int8 packed with a scale a row": Stored(
+        "int-packed",
+        None,
+        8,
+        {
+            "weight_packed": ("I32", lambda o, i: [o, i // 4]),
+            "weight_scale": ("BF16", lambda o, i: [o, 1]),
+            "weight_shape": ("I64", lambda o, i: [2]),
+        },
+        compressed("pack-quantized", type="int", num_bits=8, strategy="channel"),
+    ),
+    "int8 packed in groups": Stored(
+        "int-packed",
+        (1, 64),
+        8,
+        {
+            "weight_packed": ("I32", lambda o, i: [o, i // 4]),
+            "weight_scale": ("BF16", groups(64)),
+            "weight_shape": ("I64", lambda o, i: [2]),
+        },
+        compressed("pack-quantized", type="int", num_bits=8, strategy="group", group_size=64),
+    ),
     "int8": Stored(
         "int8",
         None,
@@ -254,7 +276,15 @@ def test_a_declared_format_that_no_tensor_shows_is_a_disagreement(name: str) -> 
 @pytest.mark.parametrize("name", FORMATS)
 def test_weights_are_counted_by_the_values_they_hold(name: str) -> None:
     plain = classify(inventory(LLAMA, dense_layout())).parameters
-    assert classify(inventory(LLAMA, quantised(FORMATS[name].parts))).parameters == plain
+    config = {**LLAMA, "quantization_config": FORMATS[name].config}
+    assert classify(inventory(config, quantised(FORMATS[name].parts))).parameters == plain
+
+
+def test_a_width_that_no_group_explains_is_still_a_disagreement() -> None:
+    parts = {"weight_packed": ("I32", lambda o, i: [o, i // 8]), "weight_scale": ("BF16", groups(32))}
+    found = certain(of(compressed("pack-quantized", type="int", num_bits=8, strategy="group"), quantised(parts)))
+    assert found.bits == 4
+    assert "width in bits" in found.disagreements[0].detail
 
 
 def test_an_unquantised_checkpoint_is_not_quantised() -> None:

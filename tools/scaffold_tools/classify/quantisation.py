@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from scaffold_tools.blueprint.facts import Evidence
 from scaffold_tools.classify.claims import Disagreement
@@ -50,7 +50,7 @@ def quantisation(signals: Signals) -> Quantisation | None:
     A table derived from a class shows the unquantised model, so only headers that were read can contradict.
     """
     declared = declarations(signals)
-    stored = stored_formats(signals.patterns) if signals.from_headers else ()
+    stored = _stored(signals, declared) if signals.from_headers else ()
     if not declared and not stored:
         return None
     first, shown = (declared[0] if declared else None), (stored[0] if stored else None)
@@ -71,6 +71,21 @@ def quantisation(signals: Signals) -> Quantisation | None:
         evidence=tuple(evidence),
         disagreements=_disagreements(signals, declared, stored),
     )
+
+
+def _stored(signals: Signals, declared: tuple[Declared, ...]) -> tuple[Stored, ...]:
+    """Stored formats; where packed int32 fits 4 bits and 8 bits alike, the declared width is taken.
+
+    The true width of the row would settle it, but stands in the data of `weight_shape`, not in a header.
+    """
+    eight = any(item.format == "int-packed" and item.bits == 8 for item in declared)
+    return tuple(_in_eight_bits(item) if eight else item for item in stored_formats(signals.patterns))
+
+
+def _in_eight_bits(item: Stored) -> Stored:
+    if item.format != "int-packed" or item.bits != 4 or item.block not in (None, (1, 64), (1, 128)):
+        return item
+    return replace(item, bits=8, values_per_element=4, block=item.block and (1, item.block[1] // 2))
 
 
 def _first[T](values: Iterable[T | None]) -> T | None:
@@ -155,7 +170,7 @@ def logical_elements(signals: Signals) -> int:
     """Weights of the model: packed tensors counted by the values they hold, scales and zero points not at all."""
     values: dict[tuple[str, str], int] = {}
     by_module = modules(signals.patterns)
-    for item in stored_formats(signals.patterns):
+    for item in _stored(signals, declarations(signals)):
         for module in item.modules:
             for part, pattern in by_module[module].items():
                 if part == item.packed:
