@@ -10,6 +10,7 @@ from scaffold_tools.errors import BadInput
 from scaffold_tools.targets.megatron_bridge.blocks.attention import ROWS as ATTENTION
 from scaffold_tools.targets.megatron_bridge.blocks.gaps import find_gaps
 from scaffold_tools.targets.megatron_bridge.blocks.layer import ROWS as LAYER
+from scaffold_tools.targets.megatron_bridge.blocks.mla import ROWS as MLA
 from scaffold_tools.targets.megatron_bridge.blocks.mlp import ROWS as MLP
 from scaffold_tools.targets.megatron_bridge.blocks.model import Block, BlockPlan, BlockRow, Naming, Part
 from scaffold_tools.targets.megatron_bridge.blocks.norms import ROWS as NORMS
@@ -17,7 +18,7 @@ from scaffold_tools.targets.megatron_bridge.blocks.qk_norm import ROWS as QK_NOR
 from scaffold_tools.targets.megatron_bridge.blocks.rope import ROWS as ROPE
 from scaffold_tools.targets.megatron_bridge.blocks.scaling import ROWS as SCALING
 
-ROWS: tuple[BlockRow, ...] = (*SCALING, *NORMS, *ROPE, *QK_NORM, *ATTENTION, *MLP, *LAYER)
+ROWS: tuple[BlockRow, ...] = (*MLA, *SCALING, *NORMS, *ROPE, *QK_NORM, *ATTENTION, *MLP, *LAYER)
 """The block table, in the order in which a reader meets the blocks in a generated file."""
 
 _CLASS_TAIL = re.compile(r"(ForCausalLM|LMHeadModel|Model|ForConditionalGeneration)$")

@@ -7,6 +7,7 @@ from typing import Any
 from scaffold_tools.targets.megatron_bridge.blocks.fragments import expand, names_used, spec_lines, templates
 from scaffold_tools.targets.megatron_bridge.blocks.model import BlockPlan, Import
 
+GPT_PROVIDER = "megatron.bridge.models.gpt_provider.GPTModelProvider"
 _OUTPUT = frozenset({"logits_multiplier", "logits_softcap"})
 _OUTSIDE_LAYERS = _OUTPUT | {"embedding_multiplier", "rope", "head_bias", "eager_attention"}
 """Features that change the built model outside the layer spec (or guard it)."""
@@ -34,9 +35,11 @@ def modeling_context(plan: BlockPlan) -> dict[str, Any]:
 def provider_context(plan: BlockPlan, *, modeling_module: str) -> dict[str, Any]:
     """Variables of `provider.py.j2`; `modeling_module` is the dotted name of the modeling module."""
     features = expand(plan.features)
+    base_module, _, base = plan.values.get("provider_base", GPT_PROVIDER).rpartition(".")
     imports = [
         Import("dataclasses", "dataclass"),
         Import("megatron.bridge.models.gpt_provider", "GPTModelProvider"),
+        Import(base_module, base),
         *(Import(modeling_module, name) for name in _symbols(plan, features)),
     ]
     if plan.layer_spec:
@@ -52,6 +55,7 @@ def provider_context(plan: BlockPlan, *, modeling_module: str) -> dict[str, Any]
     return {
         **_common(plan, features),
         "imports": _rows(imports),
+        "base": base,
         "provides": bool(features & _OUTSIDE_LAYERS),
         "fields": plan.provider_fields,
     }

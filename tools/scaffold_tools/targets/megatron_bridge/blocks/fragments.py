@@ -34,6 +34,7 @@ _SPEC = Import("megatron.core.transformer", "ModuleSpec")
 
 SPEC_FEATURES = frozenset(
     {
+        "latent_attention",
         "residual_multiplier",
         "post_norm",
         "no_pre_attn_norm",
@@ -96,6 +97,14 @@ FRAGMENTS: tuple[Fragment, ...] = (
         ),
         ("torch",),
     ),
+    Fragment("latent_norm", _any("latent_norm"), (_CONFIG,), (), ("TENorm", "TEColumnParallelLinear")),
+    Fragment(
+        "latent_attention",
+        _any("latent_plain_query"),
+        (Import("megatron.core.transformer.multi_latent_attention", "MLASelfAttention"),),
+        (),
+        ("TEColumnParallelLinear",),
+    ),
     Fragment("row_linear", _any("post_norm"), (_CONFIG, _TENSOR), (), ("TENorm", "TERowParallelLinear")),
     Fragment("output_linear", _any("proj_bias"), (_CONFIG,), (), ("TERowParallelLinear",)),
     Fragment("qkv_linear", _any("no_qkv_bias"), (_CONFIG,)),
@@ -138,6 +147,16 @@ FRAGMENTS: tuple[Fragment, ...] = (
             Import("megatron.core.utils", "make_viewless_tensor"),
         ),
     ),
+    Fragment(
+        "block_spec",
+        _any("latent_attention"),
+        (
+            _CONFIG,
+            Import("megatron.core.models.gpt.gpt_layer_specs", "get_gpt_decoder_block_spec"),
+            Import("megatron.core.transformer.transformer_block", "TransformerBlockSubmodules"),
+        ),
+    ),
+    Fragment("block_spec", _any("residual_multiplier"), (_SPEC,)),
     Fragment(
         "layer_spec",
         SPEC_FEATURES,
@@ -182,7 +201,8 @@ def names_used(features: frozenset[str]) -> tuple[list[Import], list[str], list[
 
 
 def _used(features: frozenset[str]) -> list[Fragment]:
-    return [row for row in FRAGMENTS if row.features & features]
+    other = "layer_spec" if "latent_attention" in features else "block_spec"
+    return [row for row in FRAGMENTS if row.features & features and row.template != other]
 
 
 # (all of these features, from-imports, plain imports, Transformer Engine names)
@@ -242,6 +262,7 @@ def _uses_by_feature(features: frozenset[str]) -> tuple[list[Import], list[str],
     return imports, modules, engine
 
 
+_COLUMN = "TEColumnParallelLinear"
 _ENGINE_LINEARS = ("TEColumnParallelLinear", "TELayerNormColumnParallelLinear", "TERowParallelLinear")
 
 
@@ -252,8 +273,14 @@ def spec_lines(features: frozenset[str], naming: Naming) -> list[tuple[str, str]
     unfused = unfused_norm or "no_pre_attn_norm" in features
     norm = f"{prefix}LayerNorm" if "plain_norm" in features else "TENorm"
     core = "attention.submodules."
+    latent_norm = f"{naming.stem}_latent_norm"
     lines: list[tuple[bool, str, str]] = [
         (unfused_norm, "input_layernorm", norm),
+        ("latent_plain_query" in features, "attention.module", f"{prefix}SelfAttention"),
+        ("latent_norm" in features and "latent_plain_query" not in features, core + "linear_q_up_proj", _COLUMN),
+        ("latent_norm" in features and "latent_plain_query" not in features, core + "q_layernorm", latent_norm),
+        ("latent_norm" in features, core + "linear_kv_up_proj", _COLUMN),
+        ("latent_norm" in features, core + "kv_layernorm", latent_norm),
         ("self_attention" in features, "attention.module", f"{prefix}SelfAttention"),
         (unfused or "no_qkv_bias" in features, core + "linear_qkv", _qkv(features, prefix)),
         ("core_attention" in features, core + "core_attention", f"{prefix}CoreAttention"),

@@ -114,5 +114,5 @@ class BlockPlan:
 
         if not needs_layer_spec(self.features):
             return None
-        kind = "block" if "plain_norm" in self.features else "layer"
+        kind = "block" if self.features & {"plain_norm", "latent_attention"} else "layer"
         return f"{self.naming.stem}_{kind}_spec"

@@ -10,6 +10,7 @@ from typing import Any
 
 from scaffold_tools.blueprint.facts import Blueprint, Const, Gap
 from scaffold_tools.targets.megatron_bridge.blocks.facts import key, per_layer_choice
+from scaffold_tools.targets.megatron_bridge.blocks.mla import is_latent
 from scaffold_tools.targets.megatron_bridge.blocks.model import (
     BlockRow,
     Naming,
@@ -36,6 +37,8 @@ def rope_sets(blueprint: Blueprint) -> list[dict[str, Any]]:
 
 
 def _needs_own_tables(blueprint: Blueprint) -> bool:
+    if is_latent(blueprint):
+        return False
     sets = rope_sets(blueprint)
     return len(sets) > 1 or any(one.get("type", "default") not in STOCK_TYPES for one in sets)
 

@@ -1,0 +1,48 @@
+"""A config through the whole of the machinery: probe, blueprint, plan, package, verification."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from scaffold_tools.blueprint.derive import derive_blueprint
+from scaffold_tools.blueprint.facts import Blueprint
+from scaffold_tools.blueprint.probing import probe_model
+from scaffold_tools.source.inventory import Inventory, Source
+from scaffold_tools.verify.lane import LaneSession
+from targets.blocks.models import Model
+from targets.blocks.packages import write_package
+
+
+def blueprint_of(lane: LaneSession, config: dict[str, Any]) -> Blueprint:
+    """The blueprint of a config without a checkpoint."""
+    inventory = Inventory(Source("config.json", "config", "example"), config, None)
+    observations = probe_model(lane, inventory)
+    assert "error" not in observations, observations["error"]
+    return derive_blueprint(inventory, None, observations)
+
+
+def checks_of(
+    lane: LaneSession, config: dict[str, Any], folder: Path, believe: Callable[[Model], Model] = lambda model: model
+) -> dict[str, set[str]]:
+    """Names of the checks by status; `believe` may change the blueprint that is generated from."""
+    model = believe(Model(config, blueprint_of(lane, config)))
+    package = write_package(model, folder)
+    answer = lane.call(
+        "verify",
+        {
+            "integration": {"kind": "package", "path": str(folder), "module": package},
+            "config": config,
+            "architecture": model.blueprint.architecture,
+            "variants": ["a", "b"],
+            "seed": 0,
+            "workdir": str(folder / "work"),
+            "model_folder": None,
+            "trust_remote_code": False,
+        },
+    )
+    found: dict[str, set[str]] = {}
+    for check in answer["checks"]:
+        found.setdefault(check["status"], set()).add(check["name"])
+    return found

@@ -1,0 +1,181 @@
+"""Multi-head latent attention: megatron-core's own, with the norms, the query projection and the layers of the model.
+
+Stock megatron-core gives the latent norms the epsilon of the layer norms, and puts a norm in front of a query
+projection that has no latent.
+"""
+
+from __future__ import annotations
+
+from scaffold_tools.blueprint.facts import Blueprint, Const, Gap
+from scaffold_tools.targets.megatron_bridge.blocks.facts import expression, has, same
+from scaffold_tools.targets.megatron_bridge.blocks.model import (
+    BlockRow,
+    Naming,
+    Part,
+    ProviderField,
+    ProviderSetting,
+)
+from scaffold_tools.targets.megatron_bridge.emission import plain_key
+
+_ATTENTION = "decoder.layers.*.self_attention."
+_PARITY = "scaffold verify: logits.max_abs"
+
+SIZES: tuple[tuple[str, str, str], ...] = (
+    ("mla.q_rank", "q_lora_rank", "q_lora_rank"),
+    ("mla.kv_rank", "kv_lora_rank", "kv_lora_rank"),
+    ("mla.nope_dim", "qk_head_dim", "qk_nope_head_dim"),
+    ("mla.rope_dim", "qk_pos_emb_head_dim", "qk_rope_head_dim"),
+    ("mla.value_dim", "v_head_dim", "v_head_dim"),
+)
+"""(fact, provider attribute, the config key from which the base bridge derives it)."""
+
+YARN_KEYS = frozenset(
+    {
+        *("rope_type", "type", "rope_theta", "factor", "original_max_position_embeddings"),
+        *("beta_fast", "beta_slow", "mscale", "mscale_all_dim"),
+    }
+)
+"""What MLA_ROPE_SCALING_MAPPING of the base bridge carries over."""
+
+
+def is_latent(blueprint: Blueprint) -> bool:
+    """Whether attention is latent."""
+    return blueprint.value("mla.kv_rank") is not None
+
+
+def _rope_types(blueprint: Blueprint) -> set[str]:
+    return {str(one.get("type")) for one in blueprint.value("rope.sets") or []}
+
+
+def _settings(blueprint: Blueprint) -> tuple[ProviderSetting, ...]:
+    rows = [ProviderSetting("multi_latent_attention", True)]
+    rows += [ProviderSetting("qk_layernorm", True, comment="The norms on the latents.")]
+    for fact, attribute, key in SIZES:
+        if plain_key(expression(blueprint, fact)) != key:
+            value = blueprint.value(fact)
+            rows.append(ProviderSetting(attribute, value, expression(blueprint, fact) or Const(value)))
+    if _rope_types(blueprint) == {"default"}:
+        rows.append(ProviderSetting("rope_type", "rope", comment="Without YaRN, which is the default of MLA."))
+    if any(use.key.endswith("partial_rotary_factor") for use in blueprint.keys):
+        rows.append(ProviderSetting("rotary_percent", 1.0, comment="All of qk_pos_emb_head_dim rotates."))
+    return tuple(rows)
+
+
+def _gaps(blueprint: Blueprint) -> tuple[Gap, ...]:
+    """What megatron-core's latent attention does not do."""
+    sets = list(blueprint.value("rope.sets") or [])
+    stock = len(sets) == 1 and (
+        sets[0].get("type") == "default"
+        or (sets[0].get("type") == "yarn" and set(sets[0].get("parameters") or {}) <= YARN_KEYS)
+    )
+    bare = not same(blueprint, "mla.norm.kind", "norm.kind") or not same(
+        blueprint, "mla.norm.zero_centered", "norm.zero_centered"
+    )
+    yarn = any((one.get("parameters") or {}).get("mscale_all_dim") for one in sets if one.get("type") == "yarn")
+    rows = (
+        (
+            bool(sets) and not stock,
+            "rope.sets",
+            "megatron-core's latent attention has one rotary table for all layers, plain or YaRN",
+            "a rotary embedding in the attention of the modeling module",
+        ),
+        (
+            not sets,
+            "rope.sets",
+            "megatron-core's latent attention rotates part of every query and key; here nothing rotates",
+            "an attention without rotation in the modeling module",
+        ),
+        (
+            blueprint.value("rope.pairing") == "half",
+            "rope.pairing",
+            "megatron-core's latent attention rotates dimensions 2i and 2i+1 together, this model i and i + dim/2",
+            "a mapping that interleaves the rotated rows of the query and latent projections",
+        ),
+        (
+            blueprint.value("rope.dim") not in (None, blueprint.value("mla.rope_dim")),
+            "rope.dim",
+            "a part of the positional dimensions does not rotate",
+            "a rotary embedding of that width in the attention of the modeling module",
+        ),
+        (
+            bool(blueprint.value("bias.qkv")),
+            "bias.qkv",
+            "the projections of megatron-core's latent attention have no bias (multi_latent_attention.py: bias=False)",
+            "projections with biases in the attention of the modeling module",
+        ),
+        (
+            yarn and blueprint.value("mla.score_mscale") is False,
+            "attention.scale",
+            "megatron-core multiplies scores by mscale**2 wherever YaRN has mscale_all_dim; this code does not",
+            "a softmax scale in the attention of the modeling module",
+        ),
+        (
+            bare,
+            "mla.norm.kind",
+            "the norms on the latents are another kind than the layer norms",
+            "latent norms of that kind in the modeling module",
+        ),
+        (
+            not has(blueprint, "mla.kv_a_norm"),
+            "mla.kv_a_norm",
+            "keys and values come from a latent without a norm, which megatron-core builds with qk_layernorm alone",
+            "a layer spec without latent norms",
+        ),
+    )
+    return tuple(
+        Gap(subject, reason, write_what=what, check=_PARITY) for holds, subject, reason, what in rows if holds
+    )
+
+
+def _part(blueprint: Blueprint, naming: Naming) -> Part:
+    features = ["latent_attention"]
+    fields: tuple[ProviderField, ...] = ()
+    own_eps = not same(blueprint, "mla.norm.eps", "norm.eps")
+    names = {
+        "norm.pre_attn": "decoder.layers.*.input_layernorm",
+        "attn.q": _ATTENTION + "linear_q_proj",
+        "mla.q_a": _ATTENTION + "linear_q_down_proj",
+        "mla.q_b": _ATTENTION + "linear_q_up_proj",
+        "mla.q_a_norm": _ATTENTION + "linear_q_up_proj.layer_norm_{param}",
+        "mla.kv_a": _ATTENTION + "linear_kv_down_proj",
+        "mla.kv_b": _ATTENTION + "linear_kv_up_proj",
+        "mla.kv_a_norm": _ATTENTION + "linear_kv_up_proj.layer_norm_{param}",
+    }
+    if own_eps:
+        features.append("latent_norm")
+        names |= {"mla.q_a_norm": _ATTENTION + "q_layernorm", "mla.kv_a_norm": _ATTENTION + "kv_layernorm"}
+        fields = (
+            ProviderField(
+                "latent_layernorm_epsilon",
+                "float",
+                "1e-6",
+                expression(blueprint, "mla.norm.eps"),
+                blueprint.value("mla.norm.eps"),
+                "Epsilon of the norms on the latents.",
+            ),
+        )
+    if blueprint.value("mla.q_rank") is None:
+        features.append("latent_plain_query")
+    return Part(
+        features=tuple(features),
+        fields=fields,
+        settings=_settings(blueprint),
+        names=tuple(names.items()),
+        gaps=_gaps(blueprint),
+        values=(("provider_base", "megatron.bridge.models.mla_provider.MLAModelProvider"),),
+    )
+
+
+ROWS: tuple[BlockRow, ...] = (
+    BlockRow(
+        "latent attention",
+        "megatron-core's latent attention is chosen by the layer spec, and its norms have the layer norms' epsilon",
+        (
+            *(fact for fact, _, _ in SIZES),
+            *("mla.norm.kind", "mla.norm.zero_centered", "mla.norm.eps", "mla.score_mscale"),
+            *("head_dim", "attention.scale", "rope.pairing", "rope.dim", "rope.fraction", "rope.sets", "bias.qkv"),
+        ),
+        is_latent,
+        _part,
+    ),
+)
