@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from scaffold_tools.targets.megatron_bridge.mappings import FUSED_GATE_UP, FUSED_UP_GATE, map_roles
+from scaffold_tools.targets.megatron_bridge.mappings import map_roles
 from targets.blueprints import qwen3, role, with_fact
 
 
@@ -55,9 +55,35 @@ def test_packings_have_a_class_or_are_a_gap():
     assert packed("concat:q,k,v").fused[0].name == "ConcatenatedQKVMapping"
     assert "decoder.layers.*.self_attention.linear_qkv.weight" in [r.megatron for r in packed("grouped:q,k,v").renames]
     assert packed("per_head:q,k,v").gaps, "one k and v for each head is not one for each group"
-    assert packed("concat:gate,up", "mlp.gate_up").fused[0].name == FUSED_GATE_UP
-    assert packed("concat:up,gate", "mlp.gate_up").fused[0].name == FUSED_UP_GATE
-    assert packed("interleaved:gate,up", "mlp.gate_up").gaps
+    assert packed("concat:gate,up", "mlp.gate_up").fused[0].name == "FusedGatedMLPMapping"
+    assert packed("concat:up,gate", "mlp.gate_up").fused[0].name == "FusedUpGateMLPMapping"
+    assert packed("interleaved:gate,up", "mlp.gate_up").local[0].interleaved
+    assert packed("blocks4:q,v,k").local[0].blocks == "4"
+    assert packed("grouped:k,q,v").local[0].blocks == "groups"
+    assert packed("spiral:q,k,v").gaps, "a layout that no template unpacks"
+
+
+def test_a_weight_stored_in_out_is_turned_and_its_bias_is_not():
+    def turned(name, packing=None):
+        row = role(name, "model.layers.*.c.weight", (4096, 6144), packing=packing)
+        bias = role(name, "model.layers.*.c.bias", (6144,), "bias", packing=packing)
+        rows = (dataclasses.replace(row, transposed=True), bias)
+        return map_roles(replaced(*rows, without=("attn.q", "attn.k", "attn.v", "attn.o")))
+
+    plain = turned("attn.o")
+    assert plain.fused[-1].arguments == (("hf_param", "model.layers.*.c.weight"), ("permute_dims", (1, 0)))
+    assert "model.layers.*.c.bias" in [row.hf for row in plain.renames]
+    fused = [row.name for row in turned("attn.qkv", "concat:q,k,v").fused]
+    assert fused.count("FusedQKVMapping") == 2, "the class turns matrices alone, so both go through it"
+
+
+def test_separate_projections_stored_in_out_come_with_a_class():
+    blueprint = qwen3()
+    rows = [dataclasses.replace(row, transposed=row.role in ("mlp.gate", "mlp.up")) for row in blueprint.roles]
+    mappings = map_roles(dataclasses.replace(blueprint, roles=tuple(rows)))
+    assert [local.kind for local in mappings.local] == ["joined_gate_up"]
+    one = [dataclasses.replace(row, transposed=row.role == "mlp.gate") for row in blueprint.roles]
+    assert map_roles(dataclasses.replace(blueprint, roles=tuple(one))).gaps, "one of the two stored the other way"
 
 
 def test_a_tied_model_still_maps_the_head_of_its_untied_siblings():

@@ -10,7 +10,7 @@ from scaffold_tools.blueprint.facts import Blueprint, Evidence, Fact, Gap, Layer
 from scaffold_tools.blueprint.fallback import declared_facts, named_roles
 from scaffold_tools.blueprint.keys import account
 from scaffold_tools.blueprint.measured import Draft, declared_number, derive_facts
-from scaffold_tools.blueprint.roles import NUMBER, derive_roles, pattern_of
+from scaffold_tools.blueprint.roles import NUMBER, agreed_packings, derive_roles, pattern_of
 from scaffold_tools.blueprint.rope_sets import derive_rope
 from scaffold_tools.errors import BadInput
 from scaffold_tools.source.inventory import Inventory
@@ -35,7 +35,8 @@ def derive_blueprint(
     architecture = _architecture(inventory.config)
     draft = Draft()
     probed = observations is not None and "variants" in observations
-    variant = observations["variants"]["a"] if probed and observations else None
+    variants = observations["variants"] if probed and observations else None
+    variant = agreed_packings(variants["a"], variants["b"]) if variants else None
     if probed and observations is not None:
         derive_facts(observations, draft)
         derive_rope(observations, draft)

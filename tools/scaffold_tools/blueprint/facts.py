@@ -87,6 +87,8 @@ class TensorRole:
     packing: str | None = None
     """How a fused tensor is laid out (`concat:q,k,v`, `grouped:q,k,v`, `per_head:q,k,v`, `concat:gate,up`, ...)."""
     evidence: tuple[Evidence, ...] = ()
+    transposed: bool = False
+    """A weight that is stored [in, out]."""
 
 
 @dataclass(frozen=True)

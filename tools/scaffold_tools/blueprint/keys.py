@@ -30,6 +30,7 @@ WAIVERS: tuple[WaiverRow, ...] = (
     WaiverRow(r"id2label|label2id|num_labels|problem_type|finetuning_task|task_specific_params|prefix", "other heads"),
     WaiverRow(r"ignore_keys_.*|default_theta|attribute_map|keys_to_ignore.*|base_model_.*_plan", "class data"),
     WaiverRow(r"quantization_config|compression_config", "storage format"),
+    WaiverRow(r"reorder_and_upcast_attn", "precision of the scores"),
     WaiverRow(r"attn_implementation|attention_implementation|use_flash_attn.*|use_sdpa.*", "kernel choice"),
 )  # fmt: skip
 
@@ -60,10 +61,13 @@ def account(
     broken = variant is not None and any(one["subject"] == "structure" for one in variant["failures"])
     rows: list[KeyUse] = []
     gaps: list[Gap] = []
+    opened = {key.split(".")[0] for key in reads if "." in key}
     for key in dict.fromkeys([*config, *reads]):
         value = config[key] if key in config else (real or {}).get(key, attributes.get(key))
         read = None if variant is None else key in reads
-        consumer = used.get(key) or _waiver(key, value, variant)
+        consumer = used.get(key) or _waiver(key, value, variant) or _repeats(key, config, used)
+        if consumer is None and key in opened:
+            consumer = "waived: a config of its own, each of whose keys is accounted for"
         rows.append(KeyUse(key, value, read, consumer))
         if read and consumer is None and not broken:
             gaps.append(_gap(key, value, reads[key], variant))
@@ -96,11 +100,24 @@ def _waiver(key: str, value: Any, variant: Mapping[str, Any] | None) -> str | No
         return "waived: not set in this model"
     if isinstance(value, list) and len(set(map(repr, value))) == 1:
         return "waived: the same for every layer"
-    effect = variant.get("effects", {}).get(key)
+    effect = str(variant.get("effects", {}).get(key))
     if effect == "none":
         return "waived: measured, changing it leaves tensors and logits as they are"
     changed = _changed_facts(key, variant)
-    return f"{changed[0]}" if changed else None
+    if changed:
+        return changed[0]
+    if isinstance(value, bool) and effect.startswith(("tensors", "refused")):
+        return "waived: a switch between structures; both toys have the model's own, and are compared with it"
+    return None
+
+
+REPEATS: tuple[tuple[str, str], ...] = (("word_embed_proj_dim", "hidden_size"),)
+"""Keys that repeat another one; a toy keeps them equal (harness `toy_rows.LINKED`)."""
+
+
+def _repeats(key: str, config: Mapping[str, Any], used: Mapping[str, str]) -> str | None:
+    other = dict(REPEATS).get(key)
+    return used.get(other) if other is not None and config.get(key) == config.get(other) else None
 
 
 def _changed_facts(key: str, variant: Mapping[str, Any]) -> list[str]:
@@ -110,6 +127,9 @@ def _changed_facts(key: str, variant: Mapping[str, Any]) -> list[str]:
         return []
     base = variant["facts"]
     changed = [name for name in base if flip["facts"].get(name) != base[name]]
+    roles = {f"{row['role']} {row['param']}" for row in variant["roles"]}
+    moved = sorted(roles ^ set(flip.get("roles", roles)))
+    changed += [f"tensors: {' '.join(role.split()[:1])}" for role in moved]
     known = {entry["subject"] for entry in variant["failures"]}
     names = {rule.name for rule in RULES} | {"rope"}
     failed = [

@@ -86,6 +86,24 @@ def derive_roles(observed: dict[str, Any], tensors: Iterable[TensorInfo] | None,
     return Roles((*rows_out, *extra_rows), (*gaps, *extra_gaps), (*notes, *extra_notes))
 
 
+def agreed_packings(a: dict[str, Any], b: dict[str, Any]) -> dict[str, Any]:
+    """The first toy's observations, each fused tensor with the first layout that fits both toys.
+
+    With as many groups as blocks, or one group, several layouts are the same; the other toy tells them apart.
+    """
+    other: dict[str, set[str]] = {}
+    for row in b.get("roles", ()):
+        key = f"{row['role']} {row['param']}"
+        labels = set(str(row.get("packing")).split("|"))
+        other[key] = other[key] & labels if key in other else labels
+    rows = []
+    for row in a.get("roles", ()):
+        found = str(row["packing"]).split("|") if row.get("packing") else []
+        both = [label for label in found if label in other.get(f"{row['role']} {row['param']}", found)]
+        rows.append({**row, "packing": next(iter(both or found), None)})
+    return {**a, "roles": rows}
+
+
 def _patterns(observed: dict[str, Any]) -> list[TensorRole]:
     names = observed.get("names") or {}
     rows: dict[tuple[str, str, str], TensorRole] = {}
@@ -93,7 +111,12 @@ def _patterns(observed: dict[str, Any]) -> list[TensorRole]:
         disk = names.get(entry["tensor"]) or entry["tensor"]
         key = (entry["role"], entry["param"], pattern_of(disk))
         evidence = Evidence("probe", f"the toy's {entry['tensor']} acts as {entry['role']}")
-        rows.setdefault(key, TensorRole(key[0], key[2], key[1], (), None, entry.get("packing"), (evidence,)))
+        rows.setdefault(
+            key,
+            TensorRole(
+                key[0], key[2], key[1], (), None, entry.get("packing"), (evidence,), bool(entry.get("transposed"))
+            ),
+        )
     return list(rows.values())
 
 
@@ -143,6 +166,12 @@ def _leftovers(
     embed = next((row for row in rows if row.role == "embed.tokens"), None)
     tied = bool(observed.get("facts", {}).get("tied_embeddings"))
     tied_names = {disk or name for name, disk in (observed.get("names") or {}).items()}
+    said = {
+        pattern_of((observed.get("names") or {}).get(entry["subject"]) or entry["subject"])
+        for entry in observed.get("failures", ())
+    }
+    if not rows and any(entry["subject"] == "structure" for entry in observed.get("failures", ())):
+        return [], [], [f"{len(left)} tensors have no role, because the structure of the model was not understood"]
     for pattern, infos in groups.items():
         shape = tuple(infos[0].shape)
         numbers = tuple(sorted(int(found.group()) for info in infos if (found := NUMBER.search(info.name)))) or None
@@ -158,6 +187,8 @@ def _leftovers(
             extra.append(TensorRole(sibling.role, pattern, "bias", shape, numbers, sibling.packing, (evidence,)))
             notes.append(f"{pattern}: the checkpoint has a bias that the config does not announce")
             continue
+        elif pattern in said:
+            continue  # a failure names it already
         else:
             also = " (the class knows the name, but nothing uses it)" if pattern in tied_names else ""
             gaps.append(

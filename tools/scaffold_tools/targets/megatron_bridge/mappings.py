@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -53,7 +54,7 @@ class Fused:
 
     name: str
     megatron: str
-    arguments: tuple[tuple[str, str], ...]
+    arguments: tuple[tuple[str, str | tuple[int, ...]], ...]
     comment: str
 
 
@@ -66,6 +67,8 @@ class Mappings:
     ignored: tuple[str, ...]
     """Patterns that the Hugging Face code recomputes and that Megatron does not store."""
     gaps: tuple[Gap, ...] = ()
+    local: tuple[Local, ...] = ()
+    """Classes that the family's folder brings along."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,8 @@ class Joined:
     target: str
     name: str
     comment: str
+    transposed: str = ""
+    """Name of the class for tensors that are stored [in, out]."""
 
 
 JOINED: tuple[Joined, ...] = (
@@ -86,6 +91,7 @@ JOINED: tuple[Joined, ...] = (
         "attn.qkv",
         "QKVMapping",
         "q, k and v are interleaved by query group",
+        "TransposedQKVMapping",
     ),
     Joined(
         ("mlp.gate", "mlp.up"),
@@ -93,6 +99,7 @@ JOINED: tuple[Joined, ...] = (
         "mlp.gate_up",
         "GatedMLPMapping",
         "gate and up are concatenated on each tensor-parallel rank",
+        "TransposedGatedMLPMapping",
     ),
 )
 
@@ -116,18 +123,50 @@ def _no_groups(blueprint: Blueprint) -> bool:
     return blueprint.value("num_query_groups") in (None, blueprint.value("num_attention_heads"))
 
 
-FUSED_GATE_UP = "FusedGatedMLPMapping"
-FUSED_UP_GATE = "FusedUpGateMLPMapping"
-LOCAL_CLASSES = frozenset({FUSED_GATE_UP, FUSED_UP_GATE})
-"""Classes that the family's folder brings along, since Megatron-Bridge has none for these layouts."""
+@dataclass(frozen=True)
+class Local:
+    """A mapping class that the family's folder brings along, since Megatron-Bridge has none for its layout."""
+
+    name: str
+    kind: str
+    """`gate_up`: one tensor with both halves. `qkv`: one tensor with q, k and v. `joined_gate_up`, `joined_qkv`: one
+    tensor each, stored [in, out]."""
+    order: tuple[str, ...] = ()
+    """Parts of the fused tensor, first rows first."""
+    blocks: str = "1"
+    """The rows are cut into this many blocks, and each has all parts: Python source over `groups`."""
+    interleaved: bool = False
+    """Rows of the parts take turns one by one."""
+    transposed: bool = False
+    """Weights are stored [in, out]."""
+
 
 PACKINGS: tuple[Packing, ...] = (
     Packing("attn.qkv", "concat:q,k,v", _always, "ConcatenatedQKVMapping", "[q; k; v] to groups of queries"),
     Packing("attn.qkv", "grouped:q,k,v", _always, None),
     Packing("attn.qkv", "per_head:q,k,v", _no_groups, None),
-    Packing("mlp.gate_up", "concat:gate,up", _always, FUSED_GATE_UP, "one tensor [gate; up]"),
-    Packing("mlp.gate_up", "concat:up,gate", _always, FUSED_UP_GATE, "one tensor [up; gate]"),
 )
+"""Layouts that Megatron-Bridge knows; the others come with a class of their own (`local_class`)."""
+
+_LAYOUT = re.compile(r"(concat|grouped|per_head|interleaved|blocks(?P<count>\d+)):(?P<order>[a-z,]+)")
+
+
+def local_class(role: str, packing: str, blueprint: Blueprint, transposed: bool) -> Local | None:
+    """The class for a fused tensor; None where no template unpacks it."""
+    found = _LAYOUT.fullmatch(packing)
+    if found is None:
+        return None
+    order = tuple(found["order"].split(","))
+    word, count = found[1], found["count"]
+    if role == "mlp.gate_up" and set(order) == {"gate", "up"} and word in ("concat", "interleaved"):
+        name = "FusedGatedMLPMapping" if order[0] == "gate" else "FusedUpGateMLPMapping"
+        return Local(name, "gate_up", order, interleaved=word == "interleaved", transposed=transposed)
+    if role == "attn.qkv" and set(order) == {"q", "k", "v"} and word != "interleaved":
+        if word == "per_head" and not _no_groups(blueprint):
+            return None
+        blocks = count or {"concat": "1"}.get(word, "groups")
+        return Local("FusedQKVMapping", "qkv", order, blocks=blocks, transposed=transposed)
+    return None
 
 
 def map_roles(blueprint: Blueprint, overrides: Mapping[str, str] | None = None) -> Mappings:
@@ -135,13 +174,14 @@ def map_roles(blueprint: Blueprint, overrides: Mapping[str, str] | None = None) 
     names = {**dict(NAMES), **(overrides or {})}
     renames: list[Rename] = []
     fused: list[Fused] = []
+    local: dict[str, Local] = {}
     gaps: list[Gap] = []
     rest = [row for row in blueprint.roles if row.role != "buffer"]
     for param in ("weight", "bias"):
         for joined in JOINED:
-            rest = _join(joined, param, rest, names, fused)
+            rest = _join(joined, param, rest, names, (fused, local))
     for row in rest:
-        outcome = _single(row, blueprint, names)
+        outcome = _single(row, blueprint, names, local)
         if isinstance(outcome, Rename):
             renames.append(outcome)
         elif isinstance(outcome, Fused):
@@ -151,35 +191,62 @@ def map_roles(blueprint: Blueprint, overrides: Mapping[str, str] | None = None) 
     renames.extend(_untied_sibling(blueprint, renames, names))
     gaps.extend(_collisions(renames, fused))
     ignored = tuple(row.pattern for row in blueprint.roles if row.role == "buffer")
-    return Mappings(tuple(_ordered(renames)), tuple(fused), ignored, tuple(gaps))
+    return Mappings(tuple(_ordered(renames)), tuple(fused), ignored, tuple(gaps), tuple(local.values()))
 
 
 def _join(
-    joined: Joined, param: str, rest: list[TensorRole], names: Mapping[str, str], fused: list[Fused]
+    joined: Joined,
+    param: str,
+    rest: list[TensorRole],
+    names: Mapping[str, str],
+    found: tuple[list[Fused], dict[str, Local]],
 ) -> list[TensorRole]:
     """Take the rows of all the joined roles out of `rest`, where every role is there exactly once."""
     rows = [[row for row in rest if row.role == role and row.param == param] for role in joined.roles]
-    if any(len(found) != 1 for found in rows):
+    if any(len(matching) != 1 for matching in rows):
         return rest
-    taken = [found[0] for found in rows]
+    fused, local = found
+    taken = [matching[0] for matching in rows]
+    if len({row.transposed for row in taken}) > 1:
+        return rest
+    name, comment = joined.name, joined.comment
+    if taken[0].transposed:
+        name, comment = joined.transposed, f"{comment}; stored [in, out]"
+        local[name] = Local(name, f"joined_{joined.target.partition('.')[2]}", joined.arguments, transposed=True)
     arguments = tuple((name, row.pattern) for name, row in zip(joined.arguments, taken, strict=True))
-    fused.append(Fused(joined.name, _megatron(names[joined.target], param), arguments, joined.comment))
+    fused.append(Fused(name, _megatron(names[joined.target], param), arguments, comment))
     return [row for row in rest if row not in taken]
 
 
-def _single(row: TensorRole, blueprint: Blueprint, names: Mapping[str, str]) -> Rename | Fused | Gap:
+def _single(
+    row: TensorRole, blueprint: Blueprint, names: Mapping[str, str], local: dict[str, Local]
+) -> Rename | Fused | Gap:
     name = names.get(row.role)
     if name is None or row.param == "other":
         return _gap(row, f"no parameter of GPTModel holds a tensor with the role {row.role}")
     megatron = _megatron(name, row.param)
+    hf = (("hf_param", row.pattern),)
     if row.packing is None:
+        if row.transposed:
+            return Fused("AutoMapping", megatron, (*hf, ("permute_dims", (1, 0))), "stored [in, out]")
         return Rename(_group(row.role), megatron, row.pattern)
     rule = next((p for p in PACKINGS if (p.role, p.packing) == (row.role, row.packing) and p.when(blueprint)), None)
-    if rule is None:
+    stored_in_out = _stored_in_out(row, blueprint)
+    if rule is not None and not stored_in_out:
+        if rule.name is None:
+            return Rename(_group(row.role), megatron, row.pattern)
+        return Fused(rule.name, megatron, hf, rule.comment)
+    own = local_class(row.role, row.packing, blueprint, stored_in_out)
+    if own is None or local.get(own.name, own) != own:
         return _gap(row, f"no mapping class unpacks {row.packing}")
-    if rule.name is None:
-        return Rename(_group(row.role), megatron, row.pattern)
-    return Fused(rule.name, megatron, (("hf_param", row.pattern),), rule.comment)
+    local[own.name] = own
+    parts = f"[{'; '.join(own.order)}]" if own.blocks == "1" else f"blocks of [{'; '.join(own.order)}]"
+    return Fused(own.name, megatron, hf, f"one tensor {parts}" + (", stored [in, out]" if stored_in_out else ""))
+
+
+def _stored_in_out(row: TensorRole, blueprint: Blueprint) -> bool:
+    """Weight and bias of one projection go through the same class, which turns matrices alone."""
+    return any(one.transposed for one in blueprint.roles if one.role == row.role)
 
 
 def _megatron(name: str, param: str) -> str:

@@ -22,7 +22,7 @@ from scaffold_tools.targets.megatron_bridge.blocks import (
     provider_context,
 )
 from scaffold_tools.targets.megatron_bridge.example_config import example_config
-from scaffold_tools.targets.megatron_bridge.mappings import FUSED_GATE_UP, LOCAL_CLASSES, Mappings, map_roles
+from scaffold_tools.targets.megatron_bridge.mappings import Mappings, map_roles
 from scaffold_tools.targets.megatron_bridge.naming import Names, names_of
 from scaffold_tools.targets.megatron_bridge.profile import Profile, read_profile
 from scaffold_tools.targets.megatron_bridge.rules import Setting, Settlement, settle
@@ -138,10 +138,8 @@ def _module_files(design: _Design, folder: str, code: contexts.Code) -> list[_Fi
         blocks=blocks,
     )
     files = [_File(f"{folder}/{names.bridge_module}.py", "bridge.py.j2", "the bridge", {**common, **bridge})]
-    local = sorted({row.name for row in design.mappings.fused} & LOCAL_CLASSES)
-    if local:
-        order = ("gate", "up") if local[0] == FUSED_GATE_UP else ("up", "gate")
-        words = {**common, "name": local[0], "first": order[0], "second": order[1]}
+    if design.mappings.local:
+        words = {**common, **contexts.mappings_context(design.mappings)}
         files.append(_File(f"{folder}/{names.stem}_mappings.py", "mappings.py.j2", "mappings of fused tensors", words))
     if blocks.provider_class is not None:
         words = {**plain, **provider_context(blocks, modeling_module=f"{code.folder}.modeling_{names.stem}")}

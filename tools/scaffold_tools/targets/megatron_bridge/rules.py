@@ -314,6 +314,17 @@ ROWS: tuple[Row, ...] = (
     Row("qk_norm.kind", is_value("none"), derived=_OFF),
     Row("qk_norm.kind", is_value("per_head"), settings=constant("qk_layernorm", True)),
     Row(
+        "qk_norm.norm",
+        lambda view: view.other("qk_norm.kind") == "none" or view.value == view.other("norm.kind"),
+        derived="q and k norms are of the kind of the layer norms",
+    ),
+    Row(
+        "qk_norm.bias",
+        lambda view: view.other("qk_norm.kind") == "none" or view.value == (view.other("qk_norm.norm") == "layernorm"),
+        derived="LayerNorm has a bias and RMSNorm has none, as in megatron-core",
+    ),
+    Row("qk_norm.affine", is_value(True), derived="norms of megatron-core have a weight"),
+    Row(
         "qk_norm.after_rope", lambda view: not view.value or view.other("qk_norm.kind") == "none", derived="norm first"
     ),
     Row(

@@ -14,7 +14,7 @@ import time
 from typing import Any
 
 import torch
-from probe_config import attributes, effect, recorded_reads, varied
+from probe_config import attributes, effect, recorded_reads, value_at, varied
 from probe_measure import measure
 from probe_shrink import shrink_unknown, vocabulary
 from probe_trace import record
@@ -58,7 +58,7 @@ def _variant(toy: Any, config: dict[str, Any], variant: str, options: dict[str, 
     observations["toy"] = {key: value for key, value in small.items() if key != "architectures"}
     keys = set(hf_config.to_dict()) | set(small)
     observations["aliases"] = dict(getattr(type(hf_config), "attribute_map", None) or {})
-    observations["reads"] = {key: _short(where) for key, where in reads.items() if key in keys}
+    observations["reads"] = {key: _short(where) for key, where in reads.items() if key.split(".")[0] in keys}
     observations["class"] = {
         "name": type(model).__name__,
         "in_transformers": hasattr(_transformers(), type(model).__name__),
@@ -119,10 +119,10 @@ def _vary(
     base = (_signature(state), graph.tensors[graph.output])
     effects: dict[str, str] = {}
     flips: dict[str, Any] = {}
-    flags = [key for key, value in small.items() if isinstance(value, bool) and key in reads]
-    numbers = [key for key in reads if key in small and key not in flags]
+    flags = [key for key in reads if isinstance(value_at(small, key), bool)]
+    numbers = [key for key in reads if value_at(small, key) is not None and key not in flags]
     for key in (flags + numbers)[:MAX_VARIED_KEYS]:
-        changed = varied(small, key, small[key])
+        changed = varied(small, key, value_at(small, key))
         if changed is None:
             continue
         try:
@@ -136,7 +136,13 @@ def _vary(
                 effects[key] = effect(base, (signature, other_graph.tensors[other_graph.output]))
                 if effects[key] != "none":
                     flipped = measure(other, other_graph)
-                    flips[key] = {"value": changed[key], "facts": flipped["facts"], "failures": flipped["failures"]}
+                    roles = sorted({f"{row['role']} {row['param']}" for row in flipped["roles"]})
+                    flips[key] = {
+                        "value": value_at(changed, key),
+                        "facts": flipped["facts"],
+                        "failures": flipped["failures"],
+                        "roles": roles,
+                    }
             elif signature != base[0]:
                 effects[key] = "tensors"
             else:

@@ -130,11 +130,14 @@ def _parts(
     if len(nodes) == 2 or dim != value_dim:
         raise Unmeasured("two of q, k and v share a projection")
     whole = graph.rows(layer.q.y)
-    for packing, parts in _packings(whole, count, groups, dim):
-        exact = torch.equal(_clipped_like(parts["v"], v), v)
-        if exact and _feeds(graph, layer, parts["q"], q):
-            return packing, parts
-    raise Unmeasured("a fused q, k, v projection of unknown packing")
+    fitting = [
+        (packing, parts)
+        for packing, parts in _packings(whole, count, groups, dim)
+        if torch.equal(_clipped_like(parts["v"], v), v) and _feeds(graph, layer, parts["q"], q)
+    ]
+    if not fitting:
+        raise Unmeasured("a fused q, k, v projection of unknown packing")
+    return "|".join(packing for packing, _ in fitting), fitting[0][1]
 
 
 def _clipped_like(part: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
@@ -155,6 +158,14 @@ def _packings(whole: torch.Tensor, count: int, groups: int, dim: int) -> list[tu
         label = "per_head" if share == 1 else "grouped"
         parts = {n: p.reshape(length, -1, dim).transpose(0, 1) for n, p in zip(order, pieces, strict=True)}
         found.append((f"{label}:{','.join(order)}", parts))
+    for blocks in range(2, groups + 1):  # some code cuts the heads into a fixed number of blocks
+        if groups % blocks:
+            continue
+        for order in itertools.permutations("qkv"):
+            sizes = [(count if name == "q" else groups) // blocks for name in order]
+            pieces = whole.reshape(length, blocks, sum(sizes), dim).split(sizes, dim=2)
+            parts = {n: p.reshape(length, -1, dim).transpose(0, 1) for n, p in zip(order, pieces, strict=True)}
+            found.append((f"blocks{blocks}:{','.join(order)}", parts))
     return found
 
 

@@ -70,14 +70,19 @@ def recorded_reads(reads: dict[str, str]) -> Iterator[None]:
     from transformers import PretrainedConfig
 
     original = PretrainedConfig.__getattribute__
+    paths: dict[int, str] = {}
+    kept: list[Any] = []  # ids of dead objects are used again
 
     def reading(self: Any, name: str) -> Any:
         value = original(self, name)
-        if not name.startswith("_") and name not in reads and not callable(value):
-            where = _reader()
+        if not name.startswith("_") and not callable(value):
+            path = paths.get(id(self), "") + (original(self, "attribute_map") or {}).get(name, name)
+            if isinstance(value, PretrainedConfig) and id(value) not in paths:
+                paths[id(value)] = f"{path}."
+                kept.append(value)
+            where = _reader() if path not in reads else None
             if where is not None:
-                aliases = original(self, "attribute_map") or {}
-                reads.setdefault(aliases.get(name, name), where)
+                reads.setdefault(path, where)
         return value
 
     PretrainedConfig.__getattribute__ = reading  # type: ignore[method-assign]
@@ -97,9 +102,22 @@ def _reader() -> str | None:
 
 
 def varied(toy: dict[str, Any], key: str, value: Any) -> dict[str, Any] | None:
-    """The toy's config with one key changed to another value of the same type; None where no rule gives one."""
+    """The toy's config with one key changed to another value of the same type; None where no rule gives one.
+
+    A dotted key is one of a config inside the config.
+    """
     changed = _another(value)
-    return None if changed is None else {**toy, key: changed}
+    if changed is None:
+        return None
+    head, _, rest = key.partition(".")
+    return {**toy, head: {**toy[head], rest: changed} if rest else changed}
+
+
+def value_at(toy: dict[str, Any], key: str) -> Any:
+    """The value of a key, or of a dotted key one level deep; None where the config has none."""
+    head, _, rest = key.partition(".")
+    inner = toy.get(head)
+    return (inner.get(rest) if isinstance(inner, dict) else None) if rest else inner
 
 
 def _another(value: Any) -> Any:
@@ -107,7 +125,7 @@ def _another(value: Any) -> Any:
         return not value
     if isinstance(value, float) and value:
         return value * 1.125
-    if isinstance(value, int) and value > 0:
+    if isinstance(value, int) and value >= 0:
         return value + 1
     return None
 

@@ -251,10 +251,9 @@ def _norm_facts(book: Notebook, skeleton: Skeleton, tensors: dict[str, torch.Ten
     kinds = [_width(graph, role, layer, fit) for role, layer, fit in inner]
     _agree(book, "qk_norm.kind", kinds, inner[0][2].where)
     _agreed(book, "qk_norm", [fit for _, _, fit in inner], ("zero_centered", "eps"))
-    other = {fit.kind for _, _, fit in inner} ^ {fit.kind for _, _, fit in stack}
-    if other or any(fit.bias for _, _, fit in inner):
-        seen = ", ".join(sorted({fit.kind + (" with bias" if fit.bias else "") for _, _, fit in inner}))
-        book.fail("qk_norm.kind", f"the q/k norm is another kind than the layer norms: {seen}", inner[0][2].where)
+    _agreed(book, "qk_norm", [fit for _, _, fit in inner], ("bias",))
+    _agree(book, "qk_norm.norm", [fit.kind for _, _, fit in inner], inner[0][2].where)
+    _agree(book, "qk_norm.affine", [bool(fit.shape) for _, _, fit in inner], inner[0][2].where)
 
 
 def _width(graph: Graph, role: str, layer: Layer, fit: Any) -> str:

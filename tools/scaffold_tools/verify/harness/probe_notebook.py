@@ -55,9 +55,7 @@ def close(values: list[Any]) -> bool:
 
 def note_linear(book: Notebook, role: str, linear: Linear, packing: str | None = None) -> None:
     """Write down the role of a projection's weight and bias."""
-    if linear.transposed:
-        book.fail(role, "the weight is stored [in, out]", linear.where)
-    note_tensor(book, role, linear.weight, "weight", packing)
+    note_tensor(book, role, linear.weight, "weight", packing, transposed=linear.transposed)
     if linear.bias:
         note_tensor(book, role, linear.bias, "bias", packing)
 
@@ -70,6 +68,9 @@ def note_norm(book: Notebook, role: str, norm: Norm) -> None:
         note_tensor(book, role, norm.bias, "bias")
 
 
-def note_tensor(book: Notebook, role: str, name: str, param: str, packing: str | None = None) -> None:
-    """Write down the role of one tensor."""
-    book.roles.append({"role": role, "tensor": name, "param": param, "packing": packing})
+def note_tensor(
+    book: Notebook, role: str, name: str, param: str, packing: str | None = None, *, transposed: bool = False
+) -> None:
+    """Write down the role of one tensor; `packing` holds every layout that fits, separated by `|`."""
+    row = {"role": role, "tensor": name, "param": param, "packing": packing}
+    book.roles.append(row | ({"transposed": True} if transposed else {}))

@@ -23,7 +23,6 @@ from toy_rows import (
     HEAD_DIM,
     HEAD_DIM_KEYS,
     HEAD_KEYS,
-    HEADS,
     INTEGER_SCALARS,
     KEPT,
     KV_KEYS,
@@ -31,11 +30,15 @@ from toy_rows import (
     LAYER_KEYS,
     SEQUENCE_LENGTH,
     TOKEN_ID,
+    USUAL_SIZES,
     WIDTH_OF_TEXT_KEYS,
     ZEROED,
+    Sizes,
     is_int,
+    linked_sizes,
     scalar_row,
     size_row,
+    width_of_head,
 )
 
 __all__ = ["SEQUENCE_LENGTH", "build", "complete", "prepare", "randomise", "sanitise", "shrink_config", "tokens"]
@@ -82,25 +85,28 @@ class _Canaries:
         return True
 
 
-def shrink_config(config: dict[str, Any], variant: str = "a") -> dict[str, Any]:
+def shrink_config(config: dict[str, Any], variant: str = "a", sizes: Sizes | None = None) -> dict[str, Any]:
     """The toy's config: structure kept, sizes shrunk, every scalar a canary.
 
     Args:
         config: a raw config.json (it is sanitised first); nested `text_config` and towers are shrunk too.
         variant: `a` or `b`.
+        sizes: heads of the toy; the usual ones by default.
     """
     if variant not in ("a", "b"):
         raise ValueError(f"variant is 'a' or 'b', not {variant!r}")
-    return _shrink(sanitise(config), variant, _Canaries(variant), tower=False)
+    return _shrink(sanitise(config), variant, _Canaries(variant), False, sizes or USUAL_SIZES[0])
 
 
-def _shrink(config: dict[str, Any], variant: str, canaries: _Canaries, tower: bool) -> dict[str, Any]:
+def _shrink(
+    config: dict[str, Any], variant: str, canaries: _Canaries, tower: bool, sizes: Sizes = USUAL_SIZES[0]
+) -> dict[str, Any]:
     toy = {key: value for key, value in config.items() if key not in DROPPED}
     indices: list[int] = []
     if not tower:
         indices = chosen_layers(config, variant)
         toy |= truncate_layers(config, indices)
-        toy |= _heads(config, variant)
+        toy |= _heads(config, variant, sizes)
     done = (
         {*LAYER_KEYS, *HEAD_KEYS, *KV_KEYS, *HEAD_DIM_KEYS, *GLOBAL_HEAD_DIM_KEYS, "qk_head_dim"}
         if not tower
@@ -109,11 +115,12 @@ def _shrink(config: dict[str, Any], variant: str, canaries: _Canaries, tower: bo
     for key in toy:
         if key not in done:
             toy[key] = _shrunk_value(key, toy[key], variant, canaries, tower)
+    toy |= linked_sizes(config, toy)
     toy |= _token_ids(toy)
     rotary = _partial_rotary(config, toy, variant) if not tower else {}
     toy |= rotary
     toy |= shrink_rope(config, toy, variant, canaries, tower)
-    toy |= _nested(config, variant, canaries)
+    toy |= _nested(config, variant, canaries, sizes)
     return toy
 
 
@@ -142,10 +149,10 @@ def _canary(key: str, value: Any, variant: str, canaries: _Canaries) -> Any:
     return canaries.near(float(value)) if scalar and value else value
 
 
-def _heads(config: dict[str, Any], variant: str) -> dict[str, Any]:
+def _heads(config: dict[str, Any], variant: str, sizes: Sizes) -> dict[str, Any]:
     """Head counts (grouped, multi-query or plain, as in the model) and explicit head sizes."""
     changed: dict[str, Any] = {}
-    heads, groups = HEADS[variant]
+    heads, groups = sizes.heads[variant]
     real_heads = next((config[key] for key in HEAD_KEYS if is_int(config.get(key))), None)
     for key in HEAD_KEYS:
         if is_int(config.get(key)):
@@ -158,7 +165,8 @@ def _heads(config: dict[str, Any], variant: str) -> dict[str, Any]:
     rope_row = size_row("qk_rope_head_dim", False)
     for key in HEAD_DIM_KEYS:
         if is_int(config.get(key)):
-            changed[key] = rope_row.value(variant, 2) if latent and rope_row else HEAD_DIM[variant]
+            own = width_of_head(config, variant, heads) if sizes.head_dim_is_quotient else HEAD_DIM[variant]
+            changed[key] = rope_row.value(variant, 2) if latent and rope_row else own
     for key in GLOBAL_HEAD_DIM_KEYS:
         if is_int(config.get(key)):
             changed[key] = GLOBAL_HEAD_DIM[variant]
@@ -201,11 +209,11 @@ def _token_ids(toy: dict[str, Any]) -> dict[str, Any]:
     return changed
 
 
-def _nested(config: dict[str, Any], variant: str, canaries: _Canaries) -> dict[str, Any]:
+def _nested(config: dict[str, Any], variant: str, canaries: _Canaries, sizes: Sizes) -> dict[str, Any]:
     changed: dict[str, Any] = {}
     for key, value in config.items():
         if isinstance(value, dict) and key.endswith("_config") and key not in DROPPED:
-            changed[key] = _shrink(value, variant, canaries, tower=key not in LANGUAGE_CONFIGS)
+            changed[key] = _shrink(value, variant, canaries, key not in LANGUAGE_CONFIGS, sizes)
     text = next((changed[key] for key in LANGUAGE_CONFIGS if key in changed), None)
     width = text.get("hidden_size") if text else None
     for name, nested in changed.items():
@@ -253,8 +261,29 @@ def _complete_from(raw: dict[str, Any], loaded: Any, universal: set[str]) -> dic
 def prepare(
     config: dict[str, Any], variant: str, trust_remote_code: bool = False, folder: str | None = None
 ) -> dict[str, Any]:
-    """`complete`, then `shrink_config`: the toy that verification and probes use."""
-    return shrink_config(complete(config, trust_remote_code, folder), variant)
+    """`complete`, then `shrink_config`: the toy that verification and probes use.
+
+    Where the class refuses the usual sizes, the first of `USUAL_SIZES` that runs. A model with its own code is shrunk
+    further before it is built (`probe_shrink`), so its sizes are not tried here.
+    """
+    full = complete(config, trust_remote_code, folder)
+    first = shrink_config(full, variant)
+    if trust_remote_code or runs(first):
+        return first
+    others = (shrink_config(full, variant, sizes) for sizes in USUAL_SIZES[1:])
+    return next((one for one in others if one != first and runs(one)), first)
+
+
+def runs(config: dict[str, Any]) -> bool:
+    """Whether the class takes a toy's sizes: a forward pass of a few tokens."""
+    import torch
+
+    try:
+        with torch.no_grad():
+            build(config)[0](input_ids=torch.zeros((1, 8), dtype=torch.int64), use_cache=False)
+    except Exception:  # whatever a class may raise
+        return False
+    return True
 
 
 def load_config(config: dict[str, Any], trust_remote_code: bool = False, folder: str | None = None) -> Any:

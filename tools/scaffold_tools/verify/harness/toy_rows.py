@@ -35,11 +35,12 @@ class Size:
 SIZES: tuple[Size, ...] = (
     Size(("hidden_size", "n_embd", "d_model", "dim"), 64, 96, "width of the residual stream"),
     Size(
-        ("intermediate_size", "ffn_hidden_size", "n_inner", "ffn_dim", "d_ff"),
+        ("intermediate_size", "ffn_hidden_size", "n_inner", "ffn_dim", "d_ff", "dff"),
         112,
         144,
         "feed-forward width",
     ),
+    Size(("intermediate_multiple_size", "expansion_ratio"), 3, 5, "feed-forward width over hidden size"),
     Size(("intermediate_size_mlp",), 128, 160, "feed-forward width of dense layers beside experts"),
     Size(("moe_intermediate_size", "expert_ffn_hidden_size", "moe_ffn_hidden_size"), 40, 56, "width of one expert"),
     Size(
@@ -129,6 +130,41 @@ WIDTH_OF_TEXT_KEYS = ("out_hidden_size", "projection_dim", "text_hidden_size")
 
 HEADS = {"a": (4, 2), "b": (6, 2)}
 """Query heads and key-value groups of a toy with grouped queries: ratio 2 and 3."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Heads of both toys."""
+
+    heads: dict[str, tuple[int, int]]
+    head_dim_is_quotient: bool
+    """An explicit head_dim is hidden size / heads, as code expects that does not use the key throughout."""
+    why: str
+
+
+USUAL_SIZES: tuple[Sizes, ...] = (
+    Sizes(HEADS, False, "every size tells one thing from another"),
+    Sizes(HEADS, True, "code that projects from hidden size to hidden size, whatever head_dim says"),
+    Sizes({"a": (4, 2), "b": (8, 2)}, False, "code that cuts heads into four blocks"),
+)
+"""What a toy tries, in this order."""
+
+LINKED: tuple[tuple[str, str], ...] = (("word_embed_proj_dim", "hidden_size"),)
+"""A size that usually repeats another: it stays equal to it where it is so in the model."""
+
+
+def linked_sizes(config: dict[str, Any], toy: dict[str, Any]) -> dict[str, Any]:
+    """Sizes that repeat others."""
+    return {key: toy[other] for key, other in LINKED if is_int(config.get(key)) and config[key] == config.get(other)}
+
+
+def width_of_head(config: dict[str, Any], variant: str, heads: int) -> int:
+    """Hidden size of the toy over its heads."""
+    key = next((key for key in ("hidden_size", "n_embd", "d_model", "dim") if is_int(config.get(key))), "hidden_size")
+    row = size_row(key, False)
+    return row.value(variant, config.get(key, 2)) // heads if row else HEAD_DIM[variant]
+
+
 HEAD_DIM = {"a": 24, "b": 20}
 """Explicit head_dim: neither hidden/heads (16) nor any other size, so heads*head_dim is not the hidden size."""
 GLOBAL_HEAD_DIM = {"a": 32, "b": 36}
