@@ -34,7 +34,7 @@ recording: setup lane ## record a real run into README.md
 	@$(PY) -m scaffold.recording
 
 goldens: setup-dev lane ## rewrite tests/golden from what the templates make today; review the diff
-	@SCAFFOLD_UPDATE_GOLDENS=1 $(PY) -m pytest tests -k golden
+	@SCAFFOLD_UPDATE_GOLDEN=1 $(PY) -m pytest tests -k golden
 
 setup:
 	@./bootstrap >/dev/null

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -56,6 +57,11 @@ def scaffold(capsys: pytest.CaptureFixture[str], workdir: Path) -> Scaffold:
     return Scaffold(capsys)
 
 
+def heed_interrupts() -> None:
+    """For a child: a shell that runs tests in the background makes its children ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def spawn(*args: str, cwd: Path, **environ: str) -> subprocess.Popen[str]:
     """`scaffold ARGS` in a process of its own."""
     return subprocess.Popen(
@@ -66,6 +72,7 @@ def spawn(*args: str, cwd: Path, **environ: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         stdin=subprocess.DEVNULL,
         text=True,
+        preexec_fn=heed_interrupts,
     )
 
 

@@ -15,7 +15,7 @@ import pytest
 from scaffold import cli, progress, run_folder
 from scaffold_tools.errors import BadInput, CheckFailed, EnvironmentLacks, GapsRemain, Refused
 
-from .conftest import Scaffold, spawn
+from .conftest import Scaffold, heed_interrupts, spawn
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = {"torch", "transformers", "pydantic", "jinja2", "libcst", "huggingface_hub", "httpx2", "rich", "numpy", "yaml"}
@@ -106,7 +106,12 @@ def test_an_interrupt_is_one_line_and_exit_code_130(workdir: Path, sent: signal.
         "cli.main(['status'])"
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", code], cwd=workdir, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", code],
+        cwd=workdir,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=heed_interrupts,
     )
     assert process.stdout is not None
     assert process.stderr is not None
