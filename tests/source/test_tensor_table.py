@@ -159,16 +159,33 @@ def test_the_embedded_example_is_what_the_class_has_today(lane: LaneSession) -> 
     assert save_table(inventory.tensors) == (folder / SAVED_FILE).read_text(encoding="utf-8")
 
 
+def test_a_renamed_model_type_is_built_as_the_class_that_the_config_names(lane: LaneSession) -> None:
+    renamed = derive(lane, CASES["llama"] | {"model_type": "nobody_knows_this"})
+    assert renamed["tensors"] == derive(lane, CASES["llama"])["tensors"]
+
+
+UNKNOWN = {"architectures": ["NobodyForCausalLM"]}
+"""A class that transformers does not have: with one that it has, the model_type may be anything."""
+
+
 @pytest.mark.parametrize(
     ("changes", "problem", "hint"),
     [
-        ({"model_type": "nobody_knows_this"}, "does not know model_type 'nobody_knows_this'", "--trust-remote-code"),
         (
-            {"model_type": "kimi_k2", "auto_map": {"AutoConfig": "configuration_deepseek.DeepseekV3Config"}},
+            {"model_type": "nobody_knows_this", **UNKNOWN},
+            "does not know model_type 'nobody_knows_this'",
+            "--trust-remote-code",
+        ),
+        (
+            {
+                "model_type": "kimi_k2",
+                "auto_map": {"AutoConfig": "configuration_deepseek.DeepseekV3Config"},
+                **UNKNOWN,
+            },
             "does not know model_type 'kimi_k2'",
             "brings its own Python code",
         ),
-        ({"model_type": None}, "does not know model_type None", "--trust-remote-code"),
+        ({"model_type": None, **UNKNOWN}, "does not know model_type None", "--trust-remote-code"),
         ({"num_hidden_layers": "many"}, "cannot build 'llama' from this config", "config.json"),
         ({"num_hidden_layers": 10**9}, "num_hidden_layers = 1,000,000,000", "at most 10,000"),
         ({"text_config": {"num_hidden_layers": 10**5}}, "num_hidden_layers = 100,000", "at most 10,000"),
