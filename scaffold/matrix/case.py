@@ -15,8 +15,10 @@ from scaffold.matrix.values import BASE, Case, Finished, GapLine, Row
 from scaffold.outcome import Outcome
 from scaffold_tools.blueprint.facts import Gap
 from scaffold_tools.classify.model import Classification, classify
-from scaffold_tools.errors import ScaffoldError
+from scaffold_tools.errors import BadInput, Refused, ScaffoldError
+from scaffold_tools.source.inventory import Inventory
 from scaffold_tools.source.read import read_inventory
+from scaffold_tools.source.saved import SAVED_FILE, save_table
 from scaffold_tools.verify.evidence import Check, Evidence
 from scaffold_tools.verify.lane import LaneJobFailed
 
@@ -49,7 +51,7 @@ def _run(case: Case, lane: EarlyLane, folder: Path) -> Finished:
         return Finished(_unexplained(start, error.what))
     start = dataclasses.replace(start, architecture=answer["architecture"], repairs=tuple(answer["repairs"]))
     config = answer["config"]
-    classification = None if config is None else _classify(config, folder, case.name)
+    classification = None if config is None else _classify(config, folder / case.name, lane)
     start = dataclasses.replace(start, structure=str(classification or ""))
     reason = why_not_a_decoder(Seen(answer, classification))
     if reason is not None:
@@ -58,33 +60,33 @@ def _run(case: Case, lane: EarlyLane, folder: Path) -> Finished:
     if answer.get("problem"):
         reason = f"the class cannot be built from its own defaults: {answer['problem']}"
         return Finished(dataclasses.replace(start, reason=reason, hf_source=answer.get("source")), config)
-    row = _pipeline(start, _model(config, folder, case.name), lane, folder)
+    row = _pipeline(start, folder / case.name, lane, folder)
     return Finished(_with_toy_problem(row, answer.get("observed") or {}), config)
 
 
 def _variant(case: Case, config: dict[str, Any], start: Row, lane: EarlyLane, folder: Path) -> Finished:
-    architecture = config["architectures"][0]
+    start = dataclasses.replace(start, architecture=config["architectures"][0])
     try:
-        table = lane.call("tensor_table", {"config": config, "architecture": architecture})
-    except LaneJobFailed as error:
-        table = {"problem": error.what}
-    if table.get("problem"):
-        return Finished(None, refused=str(table["problem"]))
-    classification = _classify(config, folder, case.name)
-    start = dataclasses.replace(start, architecture=architecture, structure=str(classification))
-    return Finished(_pipeline(start, _model(config, folder, case.name), lane, folder))
+        classification = classify(_read(config, folder / case.name, lane))
+    except ScaffoldError as error:
+        return Finished(None, refused=error.what)
+    start = dataclasses.replace(start, structure=str(classification))
+    return Finished(_pipeline(start, folder / case.name, lane, folder))
 
 
-def _model(config: dict[str, Any], folder: Path, name: str) -> Path:
-    path = folder / name
-    path.mkdir(parents=True, exist_ok=True)
-    (path / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    return path
+def _read(config: dict[str, Any], model: Path, lane: EarlyLane) -> Inventory:
+    """The inventory of a config alone; its derived table is kept beside it, as in the embedded examples."""
+    model.mkdir(parents=True, exist_ok=True)
+    (model / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    inventory = read_inventory(str(model), derive_table=lambda request: lane.call("tensor_table", request))
+    assert inventory.tensors is not None
+    (model / SAVED_FILE).write_text(save_table(inventory.tensors), encoding="utf-8")
+    return inventory
 
 
-def _classify(config: dict[str, Any], folder: Path, name: str) -> Classification | None:
+def _classify(config: dict[str, Any], model: Path, lane: EarlyLane) -> Classification | None:
     try:
-        return classify(read_inventory(str(_model(config, folder, name))))
+        return classify(_read(config, model, lane))
     except ScaffoldError:  # the pipeline will say the same in its own words
         return None
 
@@ -98,7 +100,8 @@ def _pipeline(start: Row, model: Path, lane: EarlyLane, folder: Path) -> Row:
         with contextlib.chdir(folder):
             outcome = pipeline.new_model(settings, Progress(quiet=True), lane=lane)
     except ScaffoldError as error:
-        return dataclasses.replace(start, reason=error.what, unexplained=isinstance(error, LaneJobFailed))
+        refused = isinstance(error, BadInput | Refused)  # anything else is a fault: of a template, of the lane
+        return dataclasses.replace(start, reason=error.what, unexplained=not refused)
     except Exception as error:  # a fault of ours is a row too; the others go on
         return _unexplained(start, f"{type(error).__name__}: {error}")
     return row_of(start, outcome)

@@ -44,7 +44,8 @@ def _half(seen: Seen) -> str:
 def _wraps(seen: Seen) -> str:
     found = seen.classification
     assert found is not None
-    why = "; ".join(item.detail for item in found.evidence("modality")[:3])
+    towers = (*found.evidence("vision"), *found.evidence("audio")) or found.evidence("modality")
+    why = "; ".join(item.detail for item in towers[:2])
     return f"a language model with {WRAPPERS[found.modality]} around it: {why}"
 
 

@@ -151,7 +151,7 @@ def _code(said: str) -> str:
 def _cell(said: str) -> str:
     """Text of a config or a library in a Markdown table: one line, no markup of its own, not endless."""
     one = " ".join(said.split())
-    cut = (one if len(one) <= 220 else f"{one[:217]}...").replace("`", "'")
-    for mark in ("\\", "|", "<", "*", "_", "["):
+    cut = (one if len(one) <= 220 else f"{one[:217]}...").replace("`", "'").replace("&", "&amp;").replace("<", "&lt;")
+    for mark in ("\\", "|", "*", "_", "["):
         cut = cut.replace(mark, f"\\{mark}")
     return cut

@@ -57,7 +57,6 @@ REPAIRS: tuple[Repair, ...] = (
     Repair("topk_group", lambda config: 1, "no groups"),
     Repair("vocab_size", lambda config: 32000, "a vocabulary"),
     Repair("default_language", lambda config: (config.get("languages") or [None])[0], "the first of its languages"),
-    Repair("attn_config.clip_qkv", lambda config: 8.0, "a bound for what the class clamps in any case"),
     Repair("is_decoder", lambda config: True, "the class is for decoding", empty=False),
 )
 """In the order in which they are tried; only for keys that a config has and leaves at a default that says nothing."""
