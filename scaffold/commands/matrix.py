@@ -18,9 +18,10 @@ def run(
     variants: Annotated[
         str, typer.Option(help="none; usual: some rows, for types that are proven; all: all rows, for all types.")
     ] = "usual",
-    jobs: Annotated[int, typer.Option(min=1, help="Workers, each with a lane of its own (about 2 GB).")] = (
-        os.cpu_count() or 1
-    ),
+    jobs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Workers, each with a lane of its own of about 1 GB [default: one a core]."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for coverage.md and coverage.json [default: docs].")] = None,
     timeout: Annotated[float, typer.Option(min=1, help="Seconds for one model.")] = 600.0,
     fresh: Annotated[
@@ -44,7 +45,7 @@ def run(
     if variants not in ("none", "usual", "all"):
         raise BadInput(f"there is no set of variants {variants!r}", hint="--variants none, usual or all")
     wanted = tuple(dict.fromkeys(name.strip() for name in (types or "").split(",") if name.strip()))
-    options = Options(wanted, variants, jobs, timeout, fresh)
+    options = Options(wanted, variants, jobs or os.cpu_count() or 1, timeout, fresh)
     with Progress() as progress:
         found = lane_types()
         store = default_store(code_state(found.versions))
