@@ -9,7 +9,9 @@ from typing import Any
 from scaffold_tools.blueprint.facts import Blueprint, Evidence, Fact, Gap, LayerKind, TensorRole
 from scaffold_tools.blueprint.fallback import declared_facts, named_roles
 from scaffold_tools.blueprint.keys import account
+from scaffold_tools.blueprint.latent import OWN_FACTS, derive_latent, is_latent
 from scaffold_tools.blueprint.measured import Draft, declared_number, derive_facts
+from scaffold_tools.blueprint.moe import DENSE_FACTS, check_layers, derive_moe_layers, without_dense
 from scaffold_tools.blueprint.roles import NUMBER, agreed_packings, derive_roles, pattern_of
 from scaffold_tools.blueprint.rope_sets import derive_rope
 from scaffold_tools.errors import BadInput
@@ -38,7 +40,12 @@ def derive_blueprint(
     variants = observations["variants"] if probed and observations else None
     variant = agreed_packings(variants["a"], variants["b"]) if variants else None
     if probed and observations is not None:
-        derive_facts(observations, draft)
+        elsewhere = OWN_FACTS if is_latent(observations) else frozenset()
+        if without_dense(observations):
+            elsewhere |= DENSE_FACTS
+        derive_facts(observations, draft, elsewhere)
+        derive_moe_layers(observations, draft)
+        derive_latent(observations, draft)
         derive_rope(observations, draft)
         draft.gaps.extend(_failures(observations))
     else:
@@ -51,6 +58,7 @@ def derive_blueprint(
         draft.facts.append(length)
     roles = _roles(inventory, variant, draft)
     _tensors_win(roles, draft, inventory)
+    check_layers(roles, draft)
     facts = tuple(draft.facts)
     keys, key_gaps = account(inventory.config, variant, facts, draft.aliases, real)
     return Blueprint(

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from scaffold_tools.blueprint.facts import Const, Expression, PerLayer, Product, Term
+from scaffold_tools.blueprint.facts import Const, Expression, LayerRule, PerLayer, Product, Term
+from scaffold_tools.blueprint.layer_rules import flags
 
 POWERS = (1.0, -1.0, 0.5, -0.5)
 CONSTANTS: tuple[float, ...] = (1, 2, 3, 4, 8, 0.5, 0.25, 1 / 3, 2 / 3)
@@ -97,7 +98,8 @@ def _product(a: float, b: float, toys: Toys) -> Product | None:
         if is_number(toys.a.get(key)) and is_number(toys.b.get(key)) and toys.a[key] > 0 and toys.b[key] > 0
     ]
     terms = [(key, power, power * one, power * other) for key, one, other in logs for power in POWERS]
-    for count in (1, 2):
+    # A product of two keys is likelier than half of one of other two that happen to agree in both toys.
+    for count, constants in ((1, CONSTANTS), (2, CONSTANTS[:1]), (2, CONSTANTS)):
         for chosen in itertools.combinations(terms, count):
             if len({term[0] for term in chosen}) < count:
                 continue
@@ -105,7 +107,7 @@ def _product(a: float, b: float, toys: Toys) -> Product | None:
             left_b = math.log(b) - sum(term[3] for term in chosen)
             if abs(left_a - left_b) > TOLERANCE or not all(_varies(term) for term in chosen):
                 continue
-            constant = next((one for one in CONSTANTS if abs(left_a - math.log(one)) < TOLERANCE), None)
+            constant = next((one for one in constants if abs(left_a - math.log(one)) < TOLERANCE), None)
             if constant is not None:
                 return Product(tuple(Term(key, power) for key, power, _, _ in chosen), constant)
     return None
@@ -161,6 +163,8 @@ def evaluate(expression: Expression, attributes: Attributes, layers: int | None 
     """
     if isinstance(expression, Const):
         return expression.value
+    if isinstance(expression, LayerRule):
+        return flags(expression, attributes, attributes[expression.layers] if layers is None else layers)
     if isinstance(expression, PerLayer):
         labels = attributes[expression.key]
         cases = dict(expression.cases)
@@ -180,6 +184,8 @@ def keys_of(expression: Expression | None) -> tuple[str, ...]:
     """The config keys that an expression reads."""
     if isinstance(expression, Product):
         return tuple(term.key for term in expression.terms)
+    if isinstance(expression, LayerRule):
+        return expression.keys
     if isinstance(expression, PerLayer):
         inner = [key for _, case in expression.cases for key in keys_of(case)]
         return tuple(dict.fromkeys([expression.key, *inner]))
@@ -192,6 +198,8 @@ def shown(expression: Expression | None) -> str:
         return "?"
     if isinstance(expression, Const):
         return repr(expression.value)
+    if isinstance(expression, LayerRule):
+        return f"{expression.rule} {', '.join(expression.keys)}"
     if isinstance(expression, PerLayer):
         return f"by {expression.key}: " + ", ".join(f"{label} {shown(case)}" for label, case in expression.cases)
     parts = [] if expression.constant == 1 else [f"{expression.constant:g}"]

@@ -57,7 +57,18 @@ class PerLayer:
     op: Literal["per_layer"] = "per_layer"
 
 
-Expression = Const | Product | PerLayer
+@dataclass(frozen=True)
+class LayerRule:
+    """One flag a layer, from its number and the values of config keys; `rule` is a row of `layer_rules.py`."""
+
+    rule: str
+    keys: tuple[str, ...]
+    layers: str
+    """The key of the number of layers."""
+    op: Literal["layer_rule"] = "layer_rule"
+
+
+Expression = Const | Product | PerLayer | LayerRule
 
 
 @dataclass(frozen=True)

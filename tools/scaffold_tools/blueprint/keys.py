@@ -22,6 +22,7 @@ WAIVERS: tuple[WaiverRow, ...] = (
     WaiverRow(r".*(dropout|pdrop|_drop|droprate|layerdrop).*", "training: dropout"),
     WaiverRow(r"initializer_.*|init_std|.*_init_std", "training: initialisation"),
     WaiverRow(r".*(aux_loss|z_loss|loss_coef|loss_weight).*", "training: loss"),
+    WaiverRow(r".*jitter.*|.*(aux_loss|load_balancing).*|output_router_logits", "training: routing"),
     WaiverRow(r"use_cache|cache_.*|gradient_checkpointing.*|pretraining_tp|chunk_size_feed_forward", "execution"),
     WaiverRow(r"output_.*|return_dict|use_return_dict|torchscript|is_decoder|is_encoder_decoder|add_cross_attention"
               r"|cross_attention_hidden_size", "what the forward pass returns"),

@@ -19,6 +19,8 @@ from scaffold_tools.blueprint.expressions import (
 from scaffold_tools.blueprint.facts import Const, Evidence, Expression, Fact, Gap, Product, Term
 from scaffold_tools.blueprint.rules import CURVES, RULES, FactRule
 
+SOME_MODELS = ("qk_norm.", "mla.", "moe.", "delta.")
+"""Beginnings of facts that only some models have."""
 NOISE = ("rope_", "vision_config", "audio_config")
 
 
@@ -51,14 +53,19 @@ def toys_of(answer: Mapping[str, Any]) -> Toys:
     return Toys(a["attributes"], b["attributes"], tuple(dict.fromkeys(keys)), frozenset(reads))
 
 
-def derive_facts(answer: Mapping[str, Any], draft: Draft) -> None:
-    """One fact for each rule whose measurement came out in both toys; a gap for those that did not."""
+def derive_facts(answer: Mapping[str, Any], draft: Draft, elsewhere: frozenset[str] = frozenset()) -> None:
+    """One fact for each rule whose measurement came out in both toys; a gap for those that did not.
+
+    `elsewhere` are facts that are derived in another way for this model.
+    """
     toys = toys_of(answer)
     a, b = answer["variants"]["a"], answer["variants"]["b"]
     failed = {entry["subject"] for entry in (*a["failures"], *b["failures"])}
     for rule in RULES:
+        if rule.name in elsewhere:
+            continue
         if rule.name not in a["facts"] or rule.name not in b["facts"]:
-            if rule.name not in failed and not rule.name.startswith("qk_norm.") and "structure" not in failed:
+            if rule.name not in failed and not rule.name.startswith(SOME_MODELS) and "structure" not in failed:
                 draft.gaps.append(Gap(rule.name, "not measured", check="scaffold inspect"))
             continue
         fact = _fact(rule, answer, toys, draft)

@@ -11,7 +11,7 @@ from scaffold_tools.render.literals import python_literal
 from scaffold_tools.targets.megatron_bridge.blocks import BlockPlan, ProviderField, ProviderSetting
 from scaffold_tools.targets.megatron_bridge.emission import scalar
 from scaffold_tools.targets.megatron_bridge.exports import config_exports
-from scaffold_tools.targets.megatron_bridge.mappings import Mappings
+from scaffold_tools.targets.megatron_bridge.mappings import Mappings, local_names
 from scaffold_tools.targets.megatron_bridge.naming import Names
 from scaffold_tools.targets.megatron_bridge.profile import Profile
 from scaffold_tools.targets.megatron_bridge.rules import Setting, activation_alias, assign
@@ -119,14 +119,6 @@ def bridge_context(
     return context
 
 
-def mappings_context(mappings: Mappings) -> dict[str, Any]:
-    """The context of `mappings.py.j2`."""
-    bases = {"gate_up": "GatedMLPMapping", "qkv": "QKVMapping"}
-    names = {bases[local.kind.removeprefix("joined_")] for local in mappings.local}
-    fused = any(not local.kind.startswith("joined_") for local in mappings.local)
-    return {"classes": list(mappings.local), "bases": sorted(names | ({"MegatronParamMapping"} if fused else set()))}
-
-
 def _unique(rows: Iterable[Setting]) -> list[Setting]:
     return list({row.attribute: row for row in rows}.values())
 
@@ -172,7 +164,7 @@ def _imports(
     elif not context["builder"] or context["exports"]:
         found.add(("megatron.bridge.models.gpt_provider", "GPTModelProvider"))
     for row in mappings.fused:
-        local = row.name in {one.name for one in mappings.local}
+        local = row.name in local_names(mappings)
         found.add((f"{code.folder}.{names.stem}_mappings" if local else f"{_CONVERSION}.param_mapping", row.name))
     for setting in rows:
         found |= set(setting.imports)

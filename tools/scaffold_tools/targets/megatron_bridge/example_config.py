@@ -51,7 +51,11 @@ def _sizes(blueprint: Blueprint, layers: int) -> dict[str, int]:
     """Distinct small sizes with the grouping of heads that the model has."""
     heads, groups = blueprint.value("num_attention_heads"), blueprint.value("num_query_groups")
     small = 4 if heads in (None, groups) else 1 if groups == 1 else 2
+    experts = {"moe.num_experts": 8, "moe.top_k": min(2, blueprint.value("moe.top_k", 2))}
+    grouped = blueprint.value("moe.groups", 1) > 1  # the number of experts goes with that of groups
     return {
+        **({} if grouped else experts),
+        "moe.ffn_hidden_size": 96,
         "num_layers": layers,
         "hidden_size": 128,
         "vocab_size": 512,

@@ -7,8 +7,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from scaffold_tools.blueprint.facts import Blueprint, Gap, TensorRole
-
-LAYER = "decoder.layers.*."
+from scaffold_tools.targets.megatron_bridge.delta_rules import map_delta
+from scaffold_tools.targets.megatron_bridge.mapping_rows import FUSED_GATE_UP, FUSED_UP_GATE, LAYER, Fused, Rename
+from scaffold_tools.targets.megatron_bridge.moe_mappings import (
+    LOCAL_EXPERT_CLASSES,
+    SQUEEZED,
+    STACKED,
+    STACKED_GATED,
+    map_experts,
+    stacked_layout,
+)
 
 NAMES: tuple[tuple[str, str], ...] = (
     ("embed.tokens", "embedding.word_embeddings"),
@@ -35,27 +43,11 @@ GROUPS: tuple[tuple[str, str], ...] = (
     ("norm.final", "Embedding and output"),
     ("norm.", "Decoder layer norms"),
     ("attn.", "Attention"),
+    ("mla.", "Attention"),
     ("mlp.", "MLP"),
+    ("delta.", "Linear attention"),
+    ("moe.", "Mixture of experts"),
 )
-
-
-@dataclass(frozen=True)
-class Rename:
-    """A 1:1 row: AutoMapping(megatron_param=..., hf_param=...)."""
-
-    group: str
-    megatron: str
-    hf: str
-
-
-@dataclass(frozen=True)
-class Fused:
-    """A row that joins, splits or reorders: `<name>(megatron_param=..., <argument>=<hf name>, ...)`."""
-
-    name: str
-    megatron: str
-    arguments: tuple[tuple[str, str | tuple[int, ...]], ...]
-    comment: str
 
 
 @dataclass(frozen=True)
@@ -176,7 +168,7 @@ def map_roles(blueprint: Blueprint, overrides: Mapping[str, str] | None = None) 
     fused: list[Fused] = []
     local: dict[str, Local] = {}
     gaps: list[Gap] = []
-    rest = [row for row in blueprint.roles if row.role != "buffer"]
+    rest = [row for row in blueprint.roles if row.role != "buffer" and not row.role.startswith(("moe.", "delta."))]
     for param in ("weight", "bias"):
         for joined in JOINED:
             rest = _join(joined, param, rest, names, (fused, local))
@@ -188,6 +180,14 @@ def map_roles(blueprint: Blueprint, overrides: Mapping[str, str] | None = None) 
             fused.append(outcome)
         else:
             gaps.append(outcome)
+    routed = [row for row in blueprint.roles if row.role.startswith("moe.")]
+    if blueprint.value("moe.num_experts") is None:  # then the provider builds no experts
+        gaps.extend(_gap(row, f"no parameter of GPTModel holds a tensor with the role {row.role}") for row in routed)
+    else:
+        experts = map_experts(routed)
+        renames.extend(experts[0])
+        fused.extend(experts[1])
+        gaps.extend(experts[2])
     renames.extend(_untied_sibling(blueprint, renames, names))
     gaps.extend(_collisions(renames, fused))
     ignored = tuple(row.pattern for row in blueprint.roles if row.role == "buffer")
@@ -288,3 +288,30 @@ def _gap(row: TensorRole, reason: str) -> Gap:
         write_what="a mapping in mapping_registry, and the Megatron parameter that receives the tensor",
         check="the checks import.hf_consumed and round_trip.exact of scaffold verify",
     )
+
+
+def mapping_words(mappings: Mappings, blueprint: Blueprint) -> dict[str, object]:
+    """Context of `mappings.py.j2`; no classes where Megatron-Bridge has them all."""
+    used = {row.name for row in mappings.fused}
+    known = {local.name for local in mappings.local}
+    halves = ((FUSED_GATE_UP, ("gate", "up")), (FUSED_UP_GATE, ("up", "gate")))
+    shared = [Local(name, "gate_up", order) for name, order in halves if name in used - known]
+    classes = [*mappings.local, *shared]
+    bases = {"gate_up": "GatedMLPMapping", "qkv": "QKVMapping"}
+    names = {bases[local.kind.removeprefix("joined_")] for local in classes}
+    fused = any(not local.kind.startswith("joined_") for local in classes)
+    return {
+        "classes": classes,
+        "bases": sorted(names | ({"MegatronParamMapping"} if fused else set())),
+        "stacked": STACKED in used,
+        "stacked_gated": STACKED_GATED in used,
+        "squeezed": SQUEEZED in used,
+        **stacked_layout(blueprint.roles),
+    }
+
+
+def local_names(mappings: Mappings) -> frozenset[str]:
+    """Mapping classes that the family's folder brings along."""
+    used = {row.name for row in mappings.fused}
+    own = {local.name for local in mappings.local} | LOCAL_EXPERT_CLASSES | {FUSED_GATE_UP, FUSED_UP_GATE}
+    return frozenset(used & own)

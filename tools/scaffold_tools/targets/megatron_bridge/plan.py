@@ -22,7 +22,7 @@ from scaffold_tools.targets.megatron_bridge.blocks import (
     provider_context,
 )
 from scaffold_tools.targets.megatron_bridge.example_config import example_config
-from scaffold_tools.targets.megatron_bridge.mappings import Mappings, map_roles
+from scaffold_tools.targets.megatron_bridge.mappings import Mappings, local_names, map_roles, mapping_words
 from scaffold_tools.targets.megatron_bridge.naming import Names, names_of
 from scaffold_tools.targets.megatron_bridge.profile import Profile, read_profile
 from scaffold_tools.targets.megatron_bridge.rules import Setting, Settlement, settle
@@ -104,6 +104,8 @@ def _design(blueprint: Blueprint, profile: Profile, options: Options) -> _Design
     blocks = choose_blocks(blueprint)
     settlement = settle(blueprint, profile, blocks.covered_facts)
     settings = (*settlement.settings, *contexts.block_settings(blocks, blueprint, profile))
+    if blocks.layer_spec is not None:  # the family's own spec builds layers with and without experts
+        settings = tuple(row for row in settings if row.attribute != "transformer_layer_spec")
     mappings = map_roles(blueprint, blocks.megatron_names)
     wanted = options.model_id or blueprint.model_name
     model_id = wanted if _MODEL_ID.fullmatch(wanted) else None
@@ -138,8 +140,8 @@ def _module_files(design: _Design, folder: str, code: contexts.Code) -> list[_Fi
         blocks=blocks,
     )
     files = [_File(f"{folder}/{names.bridge_module}.py", "bridge.py.j2", "the bridge", {**common, **bridge})]
-    if design.mappings.local:
-        words = {**common, **contexts.mappings_context(design.mappings)}
+    if local_names(design.mappings):
+        words = {**common, **mapping_words(design.mappings, design.blueprint)}
         files.append(_File(f"{folder}/{names.stem}_mappings.py", "mappings.py.j2", "mappings of fused tensors", words))
     if blocks.provider_class is not None:
         words = {**plain, **provider_context(blocks, modeling_module=f"{code.folder}.modeling_{names.stem}")}
@@ -155,7 +157,8 @@ def _test_words(design: _Design, code: contexts.Code) -> dict[str, Any]:
     attributes = sorted({row.attribute for row in design.settings})
     plain = [row.attribute for row in design.settings if not row.imports and row.attribute != "transformer_layer_spec"]
     groups = documents.expectations(design.blueprint, design.settings)
-    modules = {(module, name) for row in design.settings for module, name in row.imports}
+    checked = [row for row in design.settings if not row.code.startswith("partial(")]
+    modules = {(module, name) for row in checked for module, name in row.imports}
     symbols = {row.symbol for row in design.blocks.provider_settings if row.symbol is not None}
     modules |= {(f"{code.folder}.modeling_{names.stem}", symbol) for symbol in symbols}
     return {
@@ -173,6 +176,7 @@ def _test_words(design: _Design, code: contexts.Code) -> dict[str, Any]:
         "test_config": [{"key": key, "value": value} for key, value in example_config(design.blueprint).items()],
         "expectations": groups,
         "calls": documents.CALLS,
+        "converts": any(row.role.startswith("moe.") for row in design.blueprint.roles),
         "attributes": attributes,
         "compared": sorted({*plain, "num_layers", "hidden_size", "layernorm_epsilon", "rotary_base"}),
     }

@@ -13,7 +13,9 @@ from typing import Any
 from scaffold_tools.blueprint.facts import Blueprint, Const, Expression, Fact, Gap, PerLayer, Product, Term
 from scaffold_tools.blueprint.vocabulary import FACT_NAMES
 from scaffold_tools.render.literals import python_literal as literal
+from scaffold_tools.targets.megatron_bridge.delta_rules import ROWS as DELTA_ROWS
 from scaffold_tools.targets.megatron_bridge.emission import config_path, label_flags, plain_key, scalar
+from scaffold_tools.targets.megatron_bridge.moe_rules import ROWS as MOE_ROWS
 from scaffold_tools.targets.megatron_bridge.profile import Profile
 from scaffold_tools.targets.megatron_bridge.rows import (
     Row,
@@ -133,7 +135,7 @@ def _window_expression(view: View) -> Product | Const | None:
     if isinstance(view.expression, Const):
         widths = {width for width in _windows(view) if width is not None}
         return Const(next(iter(widths))) if len(widths) == 1 else None
-    return view.expression
+    return view.expression if isinstance(view.expression, Product) else None
 
 
 def _one_window(view: View) -> bool:
@@ -389,6 +391,8 @@ ROWS: tuple[Row, ...] = (
     Row("bias.head", is_value(False), derived="the output layer has no bias"),
     # Head
     *size("tied_embeddings", "share_embeddings_and_output_weights"),
+    *MOE_ROWS,
+    *DELTA_ROWS,
 )
 """Unknown facts of later vocabularies have no row here, and so are gaps by construction."""
 

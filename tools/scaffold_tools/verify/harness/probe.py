@@ -8,13 +8,12 @@ Each measurement stands alone: one that fails leaves an entry in `failures` and 
 
 from __future__ import annotations
 
-import hashlib
-import tempfile
 import time
 from typing import Any
 
 import torch
 from probe_config import attributes, effect, recorded_reads, value_at, varied
+from probe_disk import disk_names, expert_roles
 from probe_measure import measure
 from probe_shrink import shrink_unknown, vocabulary
 from probe_trace import record
@@ -63,7 +62,8 @@ def _variant(toy: Any, config: dict[str, Any], variant: str, options: dict[str, 
         "name": type(model).__name__,
         "in_transformers": hasattr(_transformers(), type(model).__name__),
     }
-    observations["names"] = _disk_names(model)
+    observations["names"], saved = disk_names(model)
+    observations["roles"] = expert_roles(observations["roles"], observations["names"], saved, model.state_dict())
     if variant == "a":
         observations["effects"], observations["flips"] = _vary(toy, small, reads, (model, graph, ids), options)
     return observations
@@ -84,23 +84,6 @@ def _transformers() -> Any:
 def _short(where: str) -> str:
     """`modeling_x.py:12` from a full path."""
     return where.rsplit("/", 1)[-1]
-
-
-def _disk_names(model: Any) -> dict[str, Any]:
-    """Names in a saved checkpoint by name in memory, matched by content; None where nothing saved equals it."""
-    from safetensors import safe_open
-
-    memory = {name: _digest(tensor) for name, tensor in model.state_dict().items()}
-    with tempfile.TemporaryDirectory() as folder:
-        model.save_pretrained(folder, max_shard_size="1GB")
-        with safe_open(f"{folder}/model.safetensors", framework="pt") as saved:
-            disk = {_digest(saved.get_tensor(name)): name for name in saved.keys()}  # noqa: SIM118
-    return {name: disk.get(digest) for name, digest in memory.items()}
-
-
-def _digest(tensor: torch.Tensor) -> str:
-    data = tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
-    return hashlib.sha256(data + repr(tuple(tensor.shape)).encode()).hexdigest()
 
 
 def _vary(

@@ -123,10 +123,10 @@ def _parts(
     nodes = {layer.q.node, layer.k.node, layer.v.node}
     length, dim, value_dim = graph.length, q.shape[-1], v.shape[-1]
     if len(nodes) == 3:
+        share = 2 if layer.q.outputs == 2 * count * dim else 1  # the other half gates the output
         pairs = (("q", layer.q, count), ("k", layer.k, groups), ("v", layer.v, groups))
-        return None, {
-            name: graph.rows(linear.y).reshape(length, heads, -1).transpose(0, 1) for name, linear, heads in pairs
-        }
+        parts = {name: graph.rows(linear.y).reshape(length, heads, -1).transpose(0, 1) for name, linear, heads in pairs}
+        return None, parts | {"q": parts["q"][..., : parts["q"].shape[-1] // share]}
     if len(nodes) == 2 or dim != value_dim:
         raise Unmeasured("two of q, k and v share a projection")
     whole = graph.rows(layer.q.y)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from probe_delta import NORM_ROLE, Decay, Delta, find_decays, read_delta
+from probe_mla import Latent, find_latent, latent_norms
+from probe_moe import Moe, find_moe
 from probe_structure import Linear, Norm, Site, find_linears, find_norms, find_sites, sources
 from probe_trace import PARTS, VIEWS, Graph, Node
 from probe_values import Unmeasured, clean, is_scalar_factor, ratio, unscaled, uses
@@ -17,6 +20,7 @@ class Layer:
     prefix: str
     """Common beginning of its tensors' names, up to and including the layer number."""
     site: Site
+    """None in a layer where a gated delta net mixes positions."""
     q: Linear
     k: Linear
     v: Linear
@@ -26,11 +30,33 @@ class Layer:
     down: Linear | None = None
     norms: dict[str, Norm] = field(default_factory=dict)
     """By role."""
+    moe: Moe | None = None
+    """Its experts, where it has them; `inputs` and `down` are stand-ins then."""
     parallel: bool = False
     attention_factor: float = 1.0
     mlp_factor: float = 1.0
     entry: int = -1
     """The residual stream on entry."""
+    latent: Latent | None = None
+    """Projections of a latent attention; then `q` is its query up projection, `k` and `v` the one of the latent."""
+
+    delta: Delta | None = None
+    """A gated delta net in the place of attention; then `q`, `k` and `v` are the first of its projections."""
+
+    @property
+    def core(self) -> int:
+        """What the mixer computes, before its output projection."""
+        return self.site.context if self.delta is None else self.o.x
+
+    def projections(self) -> tuple[Linear, ...]:
+        """The linears before the attention."""
+        if self.delta is not None:
+            return tuple(linear for _, linear in self.delta.linears)
+        return self.latent.linears() if self.latent else (self.q, self.k, self.v)
+
+    def entries(self) -> tuple[Linear, ...]:
+        """Those of them that take the residual stream."""
+        return self.latent.entries() if self.latent else self.projections()
 
 
 @dataclass
@@ -67,13 +93,31 @@ def assemble(graph: Graph) -> Skeleton:
     embedding, positions = _embeddings(graph)
     head = _head(graph, linears)
     by_output = _outputs(graph, linears)
-    layers = [_attention(graph, index, site, by_output) for index, site in enumerate(sites)]
+    layers = _mixers(graph, sites, norms, by_output)
     _name_layers(layers)
     skeleton = Skeleton(graph, layers, norms, embedding, positions, head, None, None, -1)
     for layer in layers:
         _mlp(skeleton, layer, linears)
     _walk(skeleton)
     return skeleton
+
+
+def _mixers(graph: Graph, sites: list[Site], norms: list[Norm], by_output: dict[int, Linear]) -> list[Layer]:
+    """One layer for each attention and each gated delta net, in call order."""
+    places: list[tuple[int, Site | Decay]] = [(site.softmax.index, site) for site in sites]
+    places += [(decay.node.index, decay) for decay in find_decays(graph)]
+    layers = []
+    for index, (_, found) in enumerate(sorted(places, key=lambda place: place[0])):
+        if isinstance(found, Site):
+            layers.append(_attention(graph, index, found, by_output))
+            continue
+        out = _first_linear_after(graph, found.value, by_output)
+        delta = read_delta(graph, found, out, norms, by_output)
+        first = delta.linears[0][1]
+        layer = Layer(index, "", None, first, first, first, out, delta=delta)  # type: ignore[arg-type]
+        layer.norms[NORM_ROLE] = delta.norm
+        layers.append(layer)
+    return layers
 
 
 def _outputs(graph: Graph, linears: list[Linear]) -> dict[int, Linear]:
@@ -107,6 +151,10 @@ def _head(graph: Graph, linears: list[Linear]) -> Linear:
 
 
 def _attention(graph: Graph, index: int, site: Site, by_output: dict[int, Linear]) -> Layer:
+    latent = find_latent(graph, site, by_output)
+    if latent is not None:
+        output = _first_linear_after(graph, site.context, by_output)
+        return Layer(index, "", site, latent.q, latent.kv_b, latent.kv_b, output, latent=latent)
     found = []
     for name, value in (("queries", site.q), ("keys", site.k), ("values", site.v)):
         linears, _ = sources(graph, value, by_output)
@@ -157,8 +205,19 @@ def _name_layers(layers: list[Layer]) -> None:
 
 def _mlp(skeleton: Skeleton, layer: Layer, linears: list[Linear]) -> None:
     graph = skeleton.graph
-    known = {linear.node for linear in (layer.q, layer.k, layer.v, layer.o)}
+    known = {linear.node for linear in (*layer.projections(), layer.o)}
     own = [one for one in linears if one.weight.startswith(layer.prefix) and one.node not in known]
+    try:
+        before = graph.ancestors(layer.o.x)
+        outside = [one for one in own if one.y not in before]
+        layer.moe = find_moe(graph, skeleton.norms, layer.prefix, outside, known)
+    except Unmeasured as reason:
+        skeleton.complain(f"{layer.prefix}moe", str(reason), own[-1].where if own else None)
+        return
+    if layer.moe is not None:
+        layer.inputs, layer.down = [layer.moe.entry], layer.moe.exit
+        layer.parallel = graph.resolve(layer.o.y) not in graph.ancestors(layer.moe.x)
+        return
     outputs = {one.y: one for one in own}
     ends = {one.y for one in own}
     behind = {one.node: [mate for mate in own if mate.y in graph.ancestors(one.x, ends)] for one in own}
@@ -181,8 +240,8 @@ def _walk(skeleton: Skeleton) -> None:
     for layer in skeleton.layers:
         after, other, factor = _to_residual(skeleton, layer, layer.o, "norm.post_attn")
         layer.attention_factor = factor
-        joined = layer.down is not None and graph.resolve(layer.down.y) in graph.ancestors(other, {layer.site.context})
-        if layer.parallel and joined and graph.resolve(layer.down.y) not in graph.ancestors(layer.site.q):
+        joined = layer.down is not None and graph.resolve(layer.down.y) in graph.ancestors(other, {layer.core})
+        if layer.parallel and joined and graph.resolve(layer.down.y) not in graph.ancestors(layer.core):
             other, after, layer.attention_factor = _outer_add(skeleton, after, layer.attention_factor, layer)
         layer.entry = graph.resolve(other)
         if stream is not None and layer.entry != stream:
@@ -258,7 +317,8 @@ def _outer_add(skeleton: Skeleton, total: int, factor: float, layer: Layer) -> t
 
 def _input_norms(skeleton: Skeleton, layer: Layer) -> None:
     graph = skeleton.graph
-    pairs = [("norm.pre_attn", layer.q)] + ([("norm.pre_mlp", layer.inputs[0])] if layer.inputs else [])
+    first = layer.entries()[0]
+    pairs = [("norm.pre_attn", first)] + ([("norm.pre_mlp", layer.inputs[0])] if layer.inputs else [])
     for role, linear in pairs:
         norm = _norm_of(skeleton, linear.x)
         plain = graph.resolve(linear.x)
@@ -270,16 +330,19 @@ def _input_norms(skeleton: Skeleton, layer: Layer) -> None:
             layer.norms[role] = norm
         if role == "norm.pre_attn" and norm is not None and norm.x != layer.entry:
             skeleton.complain(role, "the residual is taken after the norm, or the norm acts elsewhere", norm.where)
-    for linear in (layer.k, layer.v):
-        if graph.resolve(linear.x) != graph.resolve(layer.q.x):
+    for linear in layer.entries()[1:]:
+        if graph.resolve(linear.x) != graph.resolve(first.x):
             skeleton.complain(f"{layer.prefix}attention", "q, k and v have different inputs", linear.where)
 
 
 def _inner_norms(skeleton: Skeleton, layer: Layer) -> None:
     graph = skeleton.graph
-    stop = {graph.resolve(linear.y) for linear in (layer.q, layer.k, layer.v)} | {
-        linear.y for linear in (layer.q, layer.k, layer.v)
-    }
+    if layer.delta is not None:
+        return
+    if layer.latent is not None:
+        layer.norms |= latent_norms(graph, layer.latent, skeleton.norms)
+    ends = layer.projections()
+    stop = {graph.resolve(linear.y) for linear in ends} | {linear.y for linear in ends}
     paths = {
         "norm.q": graph.ancestors(layer.site.q, stop),
         "norm.k": graph.ancestors(layer.site.k, stop),

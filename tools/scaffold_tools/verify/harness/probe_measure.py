@@ -5,8 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from probe_attention import added_scores, is_alibi, read_heads, score_bend, window
+from probe_attention import added_scores, is_alibi, read_heads, score_bend, visible, window
+from probe_experts_notes import expert_facts, settle_routing
+from probe_delta import NORM_ROLE as GATED_NORM
+from probe_gate import output_gate
 from probe_layers import Layer, Skeleton, assemble, unused_operators
+from probe_mla import NORM_ROLES, latent_facts, read_latent, score_scale
 from probe_mlp import fit_mlp
 from probe_norms import fit_norm
 from probe_notebook import Notebook, close, note_linear, note_norm, note_tensor
@@ -14,6 +18,11 @@ from probe_rope import fit_rotation
 from probe_structure import Linear
 from probe_trace import Graph
 from probe_values import TOLERANCE, Unmeasured, bend, clean, misfit, ratio
+
+EVERYWHERE = ("residual.", "mlp.")
+"""Beginnings of facts that every layer has, whatever mixes its positions."""
+PARAMETERS = ("delta.A", "delta.step_bias")
+"""Roles of tensors that are no weight or bias of a module."""
 
 
 def measure(model: torch.nn.Module, graph: Graph) -> dict[str, Any]:
@@ -26,7 +35,7 @@ def measure(model: torch.nn.Module, graph: Graph) -> dict[str, Any]:
             book.fail(subject, reason, where)
         _sizes(book, skeleton)
         _whole_model(book, skeleton, tensors)
-        _layers(book, skeleton)
+        _layers(book, skeleton, tensors)
         _norm_facts(book, skeleton, tensors)
         _bias_facts(book, skeleton)
         _unassigned(book, model, graph)
@@ -39,8 +48,10 @@ def _sizes(book: Notebook, skeleton: Skeleton) -> None:
     book.fact("num_layers", len(skeleton.layers))
     book.fact("hidden_size", graph.tensors[skeleton.entry].shape[-1])
     book.fact("vocab_size", table.shape[0])
-    book.layered("num_attention_heads", [graph.tensors[layer.site.q].shape[0] for layer in skeleton.layers])
-    book.layered("head_dim", [graph.tensors[layer.site.q].shape[-1] for layer in skeleton.layers])
+    shapes = [graph.tensors[layer.site.q].shape for layer in skeleton.layers if layer.delta is None]
+    if shapes:
+        book.layered("num_attention_heads", [shape[0] for shape in shapes])
+        book.layered("head_dim", [shape[-1] for shape in shapes])
 
 
 def _whole_model(book: Notebook, skeleton: Skeleton, tensors: dict[str, torch.Tensor]) -> None:
@@ -100,18 +111,39 @@ def _logits(book: Notebook, skeleton: Skeleton) -> None:
     book.fact("logits.softcap", found.cap, found.where)
 
 
-def _layers(book: Notebook, skeleton: Skeleton) -> None:
+def _layers(book: Notebook, skeleton: Skeleton, tensors: dict[str, torch.Tensor]) -> None:
     graph = skeleton.graph
     columns: dict[str, list[Any]] = {}
     where: dict[str, str | None] = {}
     for layer in skeleton.layers:
-        for name, (value, place) in _one_layer(book, graph, layer).items():
+        for name, (value, place) in _one_layer(book, graph, layer, tensors).items():
             columns.setdefault(name, []).append(value)
             where.setdefault(name, place)
+    settle_routing(book, columns, where)
     columns["rope"] = _same_tables(columns.get("rope", []))
     for name, values in columns.items():
-        if values and len(values) == len(skeleton.layers):
+        if values and len(values) == _expected(name, skeleton):
             book.layered(name, values, where[name])
+    nets = [layer.delta is not None for layer in skeleton.layers]
+    if any(nets):
+        place = next(layer.delta.where for layer in skeleton.layers if layer.delta)
+        book.layered("delta.layers", nets, place)
+    routed = [layer.moe is not None for layer in skeleton.layers]
+    if any(routed):
+        book.layered("moe.layers", routed, next(layer.moe.router.where for layer in skeleton.layers if layer.moe))
+
+
+def _expected(name: str, skeleton: Skeleton) -> int:
+    """Layers that have a fact: all, or only those with experts, or only those without."""
+    routed = sum(layer.moe is not None for layer in skeleton.layers)
+    if name == "ffn_hidden_size":
+        return len(skeleton.layers) - routed
+    if name.startswith("moe."):
+        return routed
+    nets = sum(layer.delta is not None for layer in skeleton.layers)
+    if name.startswith("delta."):
+        return nets
+    return len(skeleton.layers) if name.startswith(EVERYWHERE) else len(skeleton.layers) - nets
 
 
 def _same_tables(rotations: list[Any]) -> list[Any]:
@@ -133,22 +165,15 @@ def _same_rotation(one: Any, other: Any) -> bool:
     return close and abs(one["attention_factor"] - other["attention_factor"]) <= 1e-5 * one["attention_factor"]
 
 
-def _one_layer(book: Notebook, graph: Graph, layer: Layer) -> dict[str, tuple[Any, str | None]]:
+def _one_layer(
+    book: Notebook, graph: Graph, layer: Layer, tensors: dict[str, torch.Tensor]
+) -> dict[str, tuple[Any, str | None]]:
     found: dict[str, tuple[Any, str | None]] = {}
-    product = layer.site.product.where
-    heads = book.attempt("attention.heads", lambda: read_heads(graph, layer), product)
-    wide = book.attempt("attention.window", lambda: (window(graph, layer),), product)
-    if wide is not None:
-        found["attention.window"] = (wide[0], product)
-    added = book.attempt("position.kind", lambda: added_scores(graph, layer), product)
-    if added is not None and is_alibi(added):
-        found["alibi"] = (True, product)
-    elif added is not None:
-        book.fail("position.kind", "something that is neither a mask nor ALiBi is added to the scores", product)
-    gate = unused_operators(graph, layer.site.context, layer.o.x)
-    if gate:
-        seen = ", ".join(dict.fromkeys(node.op for node in gate))
-        book.fail("attention.output", f"{seen} between attention and its output projection", gate[0].where)
+    heads = None
+    if layer.delta is not None:
+        found |= layer.delta.facts()
+    else:
+        heads = _attention_of(book, graph, layer, found)
     found["residual.parallel"] = (layer.parallel, layer.o.where)
     if layer.attention_factor == layer.mlp_factor:
         found["residual.multiplier"] = (layer.attention_factor, layer.o.where)
@@ -157,6 +182,10 @@ def _one_layer(book: Notebook, graph: Graph, layer: Layer) -> dict[str, tuple[An
         book.fail("residual.multiplier", seen_factors, layer.o.where)
     if heads is not None:
         found |= _attention_facts(book, graph, layer, heads)
+    if layer.moe is not None:
+        found |= expert_facts(book, graph, layer, tensors)
+        _layer_roles(book, layer, heads.packing if heads else None, None)
+        return found
     fit = book.attempt(
         "mlp.activation", lambda: fit_mlp(graph, layer), layer.inputs[0].where if layer.inputs else None
     )
@@ -166,6 +195,41 @@ def _one_layer(book: Notebook, graph: Graph, layer: Layer) -> dict[str, tuple[An
         found["ffn_hidden_size"] = (fit.width, fit.where)
     _layer_roles(book, layer, heads.packing if heads else None, fit)
     return found
+
+
+def _attention_of(book: Notebook, graph: Graph, layer: Layer, found: dict[str, tuple[Any, str | None]]) -> Any:
+    """The heads of one attention, or None; facts of its mask, positions and output go into `found`."""
+    product = layer.site.product.where
+    heads = None
+    if layer.latent is None:
+        heads = book.attempt("attention.heads", lambda: read_heads(graph, layer), product)
+    else:
+        found |= book.attempt("attention.heads", lambda: _latent(graph, layer), product) or {}
+    wide = book.attempt("attention.window", lambda: (window(graph, layer),), product)
+    if wide is not None:
+        found["attention.window"] = (wide[0], product)
+    added = book.attempt("position.kind", lambda: added_scores(graph, layer), product)
+    if added is not None and is_alibi(added):
+        found["alibi"] = (True, product)
+    elif added is not None:
+        book.fail("position.kind", "something that is neither a mask nor ALiBi is added to the scores", product)
+    gate = unused_operators(graph, layer.site.context, layer.o.x)
+    kind = output_gate(graph, layer)
+    found["attention.output_gate"] = (kind == "sigmoid", gate[0].where if gate else layer.o.where)
+    if kind == "unknown":
+        seen = ", ".join(dict.fromkeys(node.op for node in gate))
+        book.fail("attention.output", f"{seen} between attention and its output projection", gate[0].where)
+    return heads
+
+
+def _latent(graph: Graph, layer: Layer) -> dict[str, tuple[Any, str | None]]:
+    """Facts of a latent attention."""
+    assert layer.latent is not None
+    shape = read_latent(graph, layer.latent, layer.site)
+    scale = score_scale(graph, shape, layer.site, visible(graph, layer))
+    found = latent_facts(graph, layer.latent, shape, layer.site)
+    product = layer.site.product.where
+    return {**found, "attention.scale": (scale, product), "attention.softcap": (None, product)}
 
 
 def _attention_facts(book: Notebook, graph: Graph, layer: Layer, heads: Any) -> dict[str, tuple[Any, str | None]]:
@@ -205,13 +269,21 @@ def _attention_facts(book: Notebook, graph: Graph, layer: Layer, heads: Any) -> 
 
 
 def _layer_roles(book: Notebook, layer: Layer, packing: str | None, fit: Any) -> None:
-    if layer.q.node == layer.k.node:
+    if layer.delta is not None:
+        for role, linear in layer.delta.linears:
+            note_linear(book, role, linear)
+        for role, name in layer.delta.tensors():
+            note_tensor(book, role, name, "other" if role in PARAMETERS else "weight")
+    elif layer.latent is not None:
+        for role, linear in layer.latent.roles():
+            note_linear(book, role, linear)
+    elif layer.q.node == layer.k.node:
         note_linear(book, "attn.qkv", layer.q, packing)
     else:
         for role, linear in (("attn.q", layer.q), ("attn.k", layer.k), ("attn.v", layer.v)):
             note_linear(book, role, linear)
-    note_linear(book, "attn.o", layer.o)
-    if layer.down is not None:
+    note_linear(book, "attn.o" if layer.delta is None else "delta.out", layer.o)
+    if layer.down is not None and layer.moe is None:
         names = ["mlp.gate", "mlp.up"] if len(layer.inputs) == 2 else ["mlp.up"]
         if fit is not None and fit.packing:
             names = ["mlp.gate_up"]
@@ -230,11 +302,15 @@ def _norm_facts(book: Notebook, skeleton: Skeleton, tensors: dict[str, torch.Ten
     graph = skeleton.graph
     stack: list[Any] = []
     inner: list[Any] = []
+    latent: list[Any] = []
+    gated: list[Any] = []
     for layer in skeleton.layers:
         for role, norm in layer.norms.items():
             fit = book.attempt(role, lambda norm=norm: fit_norm(graph, norm, tensors), norm.where)
             if fit is not None:
-                (inner if role in ("norm.q", "norm.k") else stack).append((role, layer, fit))
+                group = inner if role in ("norm.q", "norm.k") else latent if role in NORM_ROLES else stack
+                group = gated if role == GATED_NORM else group
+                group.append((role, layer, fit))
     for role, norm in (("norm.final", skeleton.final_norm), ("norm.embed", skeleton.embed_norm)):
         if norm is None:
             continue
@@ -245,6 +321,10 @@ def _norm_facts(book: Notebook, skeleton: Skeleton, tensors: dict[str, torch.Ten
     if stack:
         _agreed(book, "norm", [fit for _, _, fit in stack], ("kind", "zero_centered", "eps", "bias"))
         _agree(book, "norm.affine", [bool(fit.shape) for _, _, fit in stack], stack[0][2].where)
+    if gated:
+        _agreed(book, "delta.norm", [fit for _, _, fit in gated], ("kind", "zero_centered", "eps"))
+    if latent:
+        _agreed(book, "mla.norm", [fit for _, _, fit in latent], ("kind", "zero_centered", "eps"))
     if not inner:
         book.fact("qk_norm.kind", "none")
         return
@@ -285,12 +365,15 @@ def _bias_facts(book: Notebook, skeleton: Skeleton) -> None:
             book.fail(name, f"some have a bias and some do not: {seen}", linears[0].where)
         book.fact(name, any(have), linears[0].where)
 
-    layers = skeleton.layers
-    all_or_none("bias.qkv", [linear for layer in layers for linear in (layer.q, layer.k, layer.v)])
+    layers = [layer for layer in skeleton.layers if layer.delta is None]
+    all_or_none("bias.qkv", [linear for layer in layers for linear in layer.projections()])
     all_or_none("bias.o", [layer.o for layer in layers])
-    mlp = [linear for layer in layers for linear in (*layer.inputs, layer.down) if linear is not None]
+    dense = [layer for layer in skeleton.layers if layer.moe is None]
+    mlp = [linear for layer in dense for linear in (*layer.inputs, layer.down) if linear is not None]
     if mlp:
         all_or_none("bias.mlp", mlp)
+    elif routed := [layer.moe for layer in layers if layer.moe is not None]:  # no other layer has an MLP
+        book.fact("bias.mlp", any(moe.down.bias for moe in routed), routed[0].down.where)
 
 
 def _unassigned(book: Notebook, model: torch.nn.Module, graph: Graph) -> None:

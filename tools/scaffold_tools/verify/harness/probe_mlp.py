@@ -56,7 +56,7 @@ def fit_mlp(graph: Graph, layer: Layer) -> MlpFit:
         raise Unmeasured("no plain MLP in this layer")
     target = graph.rows(layer.down.x)
     first = [graph.rows(linear.y) for linear in layer.inputs]
-    for gate, packing, halves in _arrangements(first, target.shape[-1]):
+    for gate, packing, halves in arrangements(first, target.shape[-1]):
         for name, curve in CURVES:
             made = curve(halves[0]) if len(halves) == 1 else curve(halves[0]) * halves[1]
             if misfit(made, target) < TOLERANCE:
@@ -65,7 +65,8 @@ def fit_mlp(graph: Graph, layer: Layer) -> MlpFit:
     raise Unmeasured(f"an activation that no known curve fits ({where.rsplit('/', 1)[-1]})")
 
 
-def _arrangements(first: list[torch.Tensor], width: int) -> list[tuple[int, str | None, list[torch.Tensor]]]:
+def arrangements(first: list[torch.Tensor], width: int) -> list[tuple[int, str | None, list[torch.Tensor]]]:
+    """(index of the gate, packing, [gate, up] or [up]) for every way to read the first linears' outputs."""
     if len(first) == 2:
         return [(0, None, [first[0], first[1]]), (1, None, [first[1], first[0]])]
     whole = first[0]

@@ -1,0 +1,104 @@
+"""Facts of mixtures of experts that are more than one measured number: which layers, and whose keys they account for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from scaffold_tools.blueprint.expressions import Toys, evaluate, fit_layers, shown
+from scaffold_tools.blueprint.facts import Const, Evidence, Expression, Fact, Gap, Product, TensorRole
+from scaffold_tools.blueprint.layer_rules import SORTS, fit
+from scaffold_tools.blueprint.measured import Draft, toys_of
+
+CHOICES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("moe.score", "scoring_func", ("softmax", "sigmoid", "sqrtsoftplus")),
+    ("moe.score", "score_func", ("softmax", "sigmoid", "sqrtsoftplus")),
+    ("moe.score", "expert_selection_fn", ("softmax", "sigmoid")),
+    ("moe.groups", "topk_method", ("greedy", "group_limited_greedy", "noaux_tc")),
+)
+"""(fact, key, known words): string keys that the measured fact accounts for. What they say is not believed."""
+
+DENSE_FACTS = frozenset({"ffn_hidden_size"})
+"""Facts that only layers without experts show."""
+
+LAYER_COUNTS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
+
+
+def has_experts(answer: Mapping[str, Any]) -> bool:
+    """Whether some layer of both toys routes tokens to experts."""
+    return all("moe.layers" in answer["variants"][name]["facts"] for name in ("a", "b"))
+
+
+def without_dense(answer: Mapping[str, Any]) -> bool:
+    """Whether no layer of the toys has a plain MLP, so that nothing shows its width."""
+    return has_experts(answer) and all(answer["variants"][name]["facts"]["moe.layers"] is True for name in ("a", "b"))
+
+
+def derive_moe_layers(answer: Mapping[str, Any], draft: Draft) -> None:
+    """`moe.layers` (one flag a layer), and the config keys that the facts of experts account for."""
+    if not has_experts(answer):
+        return
+    toys = toys_of(answer)
+    seen = [answer["variants"][name]["facts"]["moe.layers"] for name in ("a", "b")]
+    counts = [answer["variants"][name]["facts"]["num_layers"] for name in ("a", "b")]
+    layers_a, layers_b = (_listed(one, count) for one, count in zip(seen, counts, strict=True))
+    expression = _expression(layers_a, layers_b, toys, draft)
+    real, count = answer["real"], draft.value("num_layers")
+    try:
+        value = None if expression is None or count is None else evaluate(expression, real, count)
+    except (KeyError, TypeError):
+        value = None
+    if value is None:
+        where = answer["variants"]["a"].get("where", {}).get("moe.layers")
+        text = f"layers with experts are {layers_a} and {layers_b} in the toys; no config key says so"
+        draft.gaps.append(Gap("moe.layers", text, hf_source=where, write_what="moe_layer_freq of the provider"))
+        return
+    flags = [True] * count if value is True else [bool(one) for one in value]
+    said = "every layer" if expression == Const(True) else shown(expression)
+    evidence = (Evidence("probe", f"measured {layers_a} and {layers_b} in the two toys"), Evidence("key", said))
+    draft.facts.append(Fact("moe.layers", flags, "measured", evidence, expression))
+    _account(answer, draft)
+
+
+def _listed(value: Any, count: int) -> list[bool]:
+    return list(value["per_layer"]) if isinstance(value, dict) else [bool(value)] * count
+
+
+def _expression(a: list[bool], b: list[bool], toys: Toys, draft: Draft) -> Expression | None:
+    if all(a) and all(b):
+        return Const(True)
+    count = next((fact for fact in draft.facts if fact.name == "num_layers"), None)
+    key = count.expression.terms[0].key if count and isinstance(count.expression, Product) else LAYER_COUNTS[0]
+    return fit(a, b, (toys.a, toys.b), key) or fit_layers(a, b, toys)
+
+
+def _account(answer: Mapping[str, Any], draft: Draft) -> None:
+    """Keys whose effect the measured layers and formulas hold, whatever way the code uses them."""
+    real = answer["real"]
+    for keys in SORTS.values():
+        for key in keys:
+            if key in real:
+                draft.aliases.setdefault(key, "moe.layers")
+    for fact, key, words in CHOICES:
+        if real.get(key) in words and draft.value(fact) is not None:
+            draft.aliases.setdefault(key, fact)
+
+
+def check_layers(roles: tuple[TensorRole, ...], draft: Draft) -> None:
+    """The layers with experts are those whose router is in the checkpoint; else the tensors win, as a gap."""
+    fact = next((one for one in draft.facts if one.name == "moe.layers"), None)
+    router = next((row for row in roles if row.role == "moe.router" and row.param == "weight"), None)
+    if fact is None or router is None or router.layers is None:
+        return
+    stored = set(router.layers)
+    derived = {layer for layer, flag in enumerate(fact.value) if flag}
+    if stored != derived:
+        odd = sorted(stored ^ derived)
+        draft.gaps.append(
+            Gap(
+                "moe.layers",
+                f"the config gives experts to other layers than the checkpoint does: they differ in {odd[:8]}",
+                write_what="moe_layer_freq of the provider",
+                check="import.hf_consumed",
+            )
+        )
