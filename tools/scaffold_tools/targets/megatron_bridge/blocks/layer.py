@@ -21,6 +21,13 @@ def _parallel(blueprint: Blueprint, naming: Naming) -> Part:
 
 ROWS: tuple[BlockRow, ...] = (
     BlockRow(
+        "gated delta net",
+        "Megatron-Bridge has to be told that the parameters of this module are split by rows",
+        (),
+        lambda blueprint: has(blueprint, "delta.A"),
+        lambda blueprint, naming: Part(module_types=(("GatedDeltaNet", "column"),)),
+    ),
+    BlockRow(
         "parallel attention and MLP",
         "attention and MLP read the same residual; megatron-core feeds one into the other",
         ("residual.parallel",),
