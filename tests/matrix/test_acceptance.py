@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,14 +19,6 @@ from .through import checkpoint_folder, config_folder, new_model
 
 pytestmark = [pytest.mark.lane, pytest.mark.xdist_group("acceptance")]
 BY_NAME = {case.name: case for case in CASES}
-
-
-@pytest.fixture(scope="module")
-def open_lane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EarlyLane]:
-    """One lane for all cases: imports are paid for once."""
-    with EarlyLane() as lane:
-        lane.start(tmp_path_factory.mktemp("lane") / "lane.log")
-        yield lane
 
 
 def checked(outcome: Outcome) -> Evidence:

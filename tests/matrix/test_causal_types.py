@@ -10,18 +10,20 @@ import pytest
 from causal_repairs import repaired
 
 from scaffold import cli
-from scaffold_tools.verify.lane import LaneSession
+from scaffold.lane import EarlyLane
+from scaffold.matrix.case import run_case
+from scaffold.matrix.values import Case, Row
 
 needs_lane = pytest.mark.lane
 
 
-def describe(lane: LaneSession, model_type: str) -> dict[str, Any]:
-    return lane.call("causal_types", {"action": "describe", "model_type": model_type})
+def describe(open_lane: EarlyLane, model_type: str) -> dict[str, Any]:
+    return open_lane.call("causal_types", {"action": "describe", "model_type": model_type})
 
 
 @needs_lane
-def test_the_list_is_that_of_transformers(lane: LaneSession) -> None:
-    rows = lane.call("causal_types", {"action": "list"})["types"]
+def test_the_list_is_that_of_transformers(open_lane: EarlyLane) -> None:
+    rows = open_lane.call("causal_types", {"action": "list"})["types"]
     found = {row["model_type"]: row["architecture"] for row in rows}
     assert len(found) > 150
     assert found["llama"] == "LlamaForCausalLM"
@@ -29,8 +31,8 @@ def test_the_list_is_that_of_transformers(lane: LaneSession) -> None:
 
 
 @needs_lane
-def test_a_later_token_does_not_reach_back_in_a_decoder(lane: LaneSession) -> None:
-    answer = describe(lane, "qwen2")
+def test_a_later_token_does_not_reach_back_in_a_decoder(open_lane: EarlyLane) -> None:
+    answer = describe(open_lane, "qwen2")
     assert answer["observed"]["causal"] is True
     assert answer["observed"]["repeats_within"] == 0.0
     assert answer["config"]["architectures"] == ["Qwen2ForCausalLM"]
@@ -38,39 +40,74 @@ def test_a_later_token_does_not_reach_back_in_a_decoder(lane: LaneSession) -> No
 
 
 @needs_lane
-def test_a_later_token_reaches_back_in_an_encoder(lane: LaneSession) -> None:
+def test_a_later_token_reaches_back_in_an_encoder(open_lane: EarlyLane) -> None:
     """The negative control of the one above."""
-    observed = describe(lane, "bert")["observed"]
+    observed = describe(open_lane, "bert")["observed"]
     assert observed["causal"] is False
     assert "changes the logits of token 0" in observed["leak"]
 
 
 @needs_lane
-def test_decay_tables_in_saved_buffers_are_not_taken_for_weights(lane: LaneSession) -> None:
+def test_decay_tables_in_saved_buffers_are_not_taken_for_weights(open_lane: EarlyLane) -> None:
     """With its buffers randomised as well, this class would look as if later tokens reached back."""
-    assert describe(lane, "minimax")["observed"]["causal"] is True
+    assert describe(open_lane, "minimax")["observed"]["causal"] is True
 
 
 @needs_lane
-def test_the_half_of_an_encoder_decoder_follows_the_other_half(lane: LaneSession) -> None:
-    answer = describe(lane, "bart")
+def test_the_half_of_an_encoder_decoder_follows_the_other_half(open_lane: EarlyLane) -> None:
+    answer = describe(open_lane, "bart")
     assert answer["config"]["is_encoder_decoder"] is True
     assert answer["observed"]["cross_attends"] is True
-    assert describe(lane, "gpt2")["observed"]["cross_attends"] is False
+    assert describe(open_lane, "gpt2")["observed"]["cross_attends"] is False
 
 
 @needs_lane
-def test_a_size_that_defaults_to_nothing_is_filled_in_and_said(lane: LaneSession) -> None:
-    answer = describe(lane, "hunyuan_v1_dense")
+def test_a_size_that_defaults_to_nothing_is_filled_in_and_said(open_lane: EarlyLane) -> None:
+    answer = describe(open_lane, "hunyuan_v1_dense")
     assert answer["config"]["head_dim"] == answer["config"]["hidden_size"] // answer["config"]["num_attention_heads"]
     assert answer["repairs"] == ["head_dim = 128 (hidden size / heads)"]
 
 
 @needs_lane
-def test_a_class_that_refuses_its_own_defaults_is_quoted(lane: LaneSession) -> None:
-    answer = describe(lane, "musicgen")
+def test_a_class_that_refuses_its_own_defaults_is_quoted(open_lane: EarlyLane) -> None:
+    answer = describe(open_lane, "musicgen")
     assert answer["config"] is None
     assert "text_encoder" in answer["problem"]
+
+
+def row(model_type: str, open_lane: EarlyLane, folder: Path) -> Row:
+    """What the matrix says of one type."""
+    found = run_case(Case(model_type), open_lane, folder).row
+    assert found is not None
+    return found
+
+
+@needs_lane
+def test_a_wrapper_is_one_even_where_its_class_cannot_be_built(open_lane: EarlyLane, tmp_path: Path) -> None:
+    assert "timm" in describe(open_lane, "gemma3n")["problem"]
+    found = row("gemma3n", open_lane, tmp_path)
+    assert found.outcome == "not-a-decoder"
+    assert "vision_config" in found.reason
+
+
+@needs_lane
+def test_a_wrapper_that_only_its_tensors_show_is_one(open_lane: EarlyLane, tmp_path: Path) -> None:
+    assert "images" in row("fuyu", open_lane, tmp_path).reason
+
+
+@needs_lane
+def test_a_broken_model_is_a_row_with_its_error(open_lane: EarlyLane, tmp_path: Path) -> None:
+    found = row("no-such-type", open_lane, tmp_path)
+    assert (found.outcome, found.unexplained) == ("gap", True)
+    assert "no-such-type" in found.reason
+
+
+@needs_lane
+def test_a_variant_that_the_class_refuses_is_no_model(open_lane: EarlyLane, tmp_path: Path) -> None:
+    config = describe(open_lane, "qwen2")["config"] | {"hidden_act": "no-such-function"}
+    finished = run_case(Case("qwen2", "activation", config), open_lane, tmp_path)
+    assert finished.row is None
+    assert "no-such-function" in finished.refused
 
 
 @needs_lane
