@@ -134,14 +134,16 @@ def check_trust(inventory: Inventory, trust_remote_code: bool) -> None:
 def check_generated_today(classification: Classification) -> None:
     """Refuse what the rules and templates do not cover yet; what a target has can be verified all the same.
 
+    Any decoder goes on, of whatever structure: what of it cannot be expressed comes out as gaps.
+
     Raises:
-        BadInput: not a dense decoder-only language model.
+        BadInput: not a decoder-only language model.
     """
-    if classification.modality == "llm" and classification.structure == ("dense",):
+    if classification.modality == "llm":
         return
     kind = ", ".join((classification.modality, *classification.structure))
     raise BadInput(
-        f"this is {kind}; only dense decoder-only language models are generated so far",
+        f"this is {kind}; only decoder-only language models are generated so far",
         hint="scaffold inspect shows why it is taken for that",
     )
 
