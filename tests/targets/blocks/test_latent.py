@@ -1,0 +1,97 @@
+"""Multi-head latent attention, from the config to equal logits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scaffold_tools.blueprint.facts import Const
+from scaffold_tools.verify.lane import LaneSession
+from targets.blocks.pipeline import blueprint_of, checks_of
+
+pytestmark = pytest.mark.lane
+
+YARN = {
+    "rope_type": "yarn",
+    "rope_theta": 10000.0,
+    "factor": 40.0,
+    "original_max_position_embeddings": 4096,
+    "beta_fast": 32,
+    "beta_slow": 1,
+    "mscale": 1.0,
+    "mscale_all_dim": 0.707,
+}
+LATENT: dict[str, Any] = {
+    "architectures": ["YoutuForCausalLM"],
+    "model_type": "youtu",
+    "vocab_size": 128256,
+    "hidden_size": 2048,
+    "intermediate_size": 6144,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 16,
+    "num_key_value_heads": 16,
+    "q_lora_rank": 1536,
+    "kv_lora_rank": 512,
+    "qk_nope_head_dim": 128,
+    "qk_rope_head_dim": 64,
+    "v_head_dim": 128,
+    "hidden_act": "silu",
+    "max_position_embeddings": 131072,
+    "rms_norm_eps": 1e-6,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 1600000.0},
+    "rope_interleave": True,
+    "attention_bias": False,
+    "tie_word_embeddings": False,
+}
+VARIANTS = {
+    "plain": LATENT,
+    "one query projection": {**LATENT, "q_lora_rank": None},
+    "yarn": {**LATENT, "rope_parameters": YARN},
+}
+
+
+def test_the_sizes_of_a_latent_attention_are_measured(lane: LaneSession) -> None:
+    blueprint = blueprint_of(lane, LATENT)
+    assert blueprint.gaps == ()
+    names = ("q_rank", "kv_rank", "nope_dim", "rope_dim", "value_dim")
+    assert [blueprint.value(f"mla.{name}") for name in names] == [1536, 512, 128, 64, 128]
+    assert blueprint.value("head_dim") == 192
+    assert blueprint.value("rope.pairing") == "interleaved"
+
+
+def test_the_norms_on_the_latents_have_an_epsilon_that_no_key_gives(lane: LaneSession) -> None:
+    fact = blueprint_of(lane, LATENT).fact("mla.norm.eps")
+    assert fact is not None
+    assert fact.expression == Const(1e-6)
+
+
+def test_the_score_scale_of_yarn_is_told_from_a_plain_one(lane: LaneSession) -> None:
+    assert blueprint_of(lane, VARIANTS["plain"]).value("mla.score_mscale") is False
+    yarn = blueprint_of(lane, VARIANTS["yarn"])
+    assert yarn.value("mla.score_mscale") is True
+    assert yarn.value("attention.scale") == pytest.approx(192**-0.5 * 1.2608**2, rel=1e-3)
+
+
+@pytest.mark.parametrize("name", sorted(VARIANTS))
+def test_latent_attention_gives_the_logits_of_hugging_face(lane: LaneSession, tmp_path: Path, name: str) -> None:
+    assert set(checks_of(lane, VARIANTS[name], tmp_path)) == {"passed"}
+
+
+@pytest.mark.parametrize(("fact", "value"), [("mla.norm.eps", 0.01), ("mla.q_rank", None)])
+def test_a_wrong_belief_about_the_latent_is_caught(lane: LaneSession, tmp_path: Path, fact: str, value: Any) -> None:
+    found = checks_of(lane, LATENT, tmp_path, lambda model: model.with_fact(fact, value, Const(value)))
+    assert set(found) - {"passed"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "subject"), [({"rope_interleave": False}, "rope.pairing"), ({"attention_bias": True}, "bias.qkv")]
+)
+def test_what_the_latent_attention_of_megatron_lacks_is_a_gap(
+    lane: LaneSession, changes: dict[str, Any], subject: str
+) -> None:
+    from scaffold_tools.targets.megatron_bridge.blocks import choose_blocks
+
+    blueprint = blueprint_of(lane, {**LATENT, **changes})
+    assert subject in {gap.subject for gap in choose_blocks(blueprint).gaps}
