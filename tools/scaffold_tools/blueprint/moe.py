@@ -1,12 +1,21 @@
-"""Facts of mixtures of experts that are more than one measured number: which layers, and whose keys they account for."""
+"""Facts of experts that are more than one measured number: which layers, and whose keys they account for."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
-from scaffold_tools.blueprint.expressions import Toys, evaluate, fit_layers, shown
-from scaffold_tools.blueprint.facts import Const, Evidence, Expression, Fact, Gap, Product, TensorRole
+from scaffold_tools.blueprint.expressions import (
+    Toys,
+    evaluate,
+    fit_layers,
+    fit_number,
+    is_number,
+    plain_key,
+    shown,
+)
+from scaffold_tools.blueprint.facts import Const, Evidence, Expression, Fact, Gap, Product, TensorRole, Term
 from scaffold_tools.blueprint.layer_rules import SORTS, fit
 from scaffold_tools.blueprint.measured import Draft, toys_of
 
@@ -20,6 +29,13 @@ CHOICES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 
 DENSE_FACTS = frozenset({"ffn_hidden_size"})
 """Facts that only layers without experts show."""
+
+OWN_FACTS = frozenset({"moe.shared_width"})
+"""Facts of experts that are derived here."""
+
+SHARED_COUNTS = ("n_shared_experts", "num_shared_experts", "moe_num_shared_experts", "num_shared_expert")
+SHARED_WIDTHS = ("shared_expert_intermediate_size", "shared_intermediate_size", "moe_shared_expert_intermediate_size")
+EXPERT_WIDTHS = ("moe_intermediate_size", "expert_ffn_hidden_size", "intermediate_size")
 
 LAYER_COUNTS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
 
@@ -60,6 +76,50 @@ def derive_moe_layers(answer: Mapping[str, Any], draft: Draft) -> None:
     _account(answer, draft)
 
 
+def derive_shared_width(answer: Mapping[str, Any], draft: Draft) -> None:
+    """`moe.shared_width`: a key of its own, or the width of one expert times the number of shared ones.
+
+    These are tried before other products: sizes of toys are small, and products of two of them often agree.
+    """
+    seen = [answer["variants"][name]["facts"].get("moe.shared_width") for name in ("a", "b")]
+    if not has_experts(answer) or None in seen:
+        return
+    toys = toys_of(answer)
+    expression: Expression | None = Const(0) if seen == [0, 0] else plain_key(seen[0], seen[1], toys, SHARED_WIDTHS)
+    if expression is None or (expression != Const(0) and expression.terms[0].key not in SHARED_WIDTHS):  # type: ignore[union-attr]
+        expression = _width_times_count(seen, toys) or expression or fit_number(seen[0], seen[1], toys)
+    try:
+        value = None if expression is None else round(evaluate(expression, answer["real"]))
+    except (KeyError, TypeError):
+        value = None
+    if expression is None or value is None:
+        text = f"measured {seen[0]} and {seen[1]} in the two toys; no config key or product of keys gives both"
+        draft.gaps.append(Gap("moe.shared_width", text, write_what="how the value follows from the config"))
+        return
+    for key in (*SHARED_COUNTS, "shared_expert_combination_strategy"):
+        if value == 0 and not answer["real"].get(key, 0):
+            draft.aliases.setdefault(key, "moe.shared_width")
+        elif value == 0 and isinstance(answer["real"].get(key), str):
+            draft.aliases.setdefault(key, "moe.shared_width")  # how shared experts are added, where there are none
+    evidence = (
+        Evidence("probe", f"measured {seen[0]} and {seen[1]} in the two toys"),
+        Evidence("key", f"{shown(expression)} gives these values"),
+    )
+    draft.facts.append(Fact("moe.shared_width", value, "measured", evidence, expression))
+
+
+def _width_times_count(seen: list[int], toys: Toys) -> Product | None:
+    for width in EXPERT_WIDTHS:
+        for count in SHARED_COUNTS:
+            keys = (width, count)
+            values: list[list[Any]] = [[toy.get(key) for key in keys] for toy in (toys.a, toys.b)]
+            if any(not is_number(value) for pair in values for value in pair):
+                continue
+            if all(math.prod(pair) == wanted for pair, wanted in zip(values, seen, strict=True)):
+                return Product(tuple(Term(key) for key in keys))
+    return None
+
+
 def _listed(value: Any, count: int) -> list[bool]:
     return list(value["per_layer"]) if isinstance(value, dict) else [bool(value)] * count
 
@@ -84,12 +144,37 @@ def _account(answer: Mapping[str, Any], draft: Draft) -> None:
             draft.aliases.setdefault(key, fact)
 
 
+STORED_SIZES: tuple[tuple[str, str, int], ...] = (
+    ("moe.num_experts", "moe.router", 0),
+    ("moe.shared_width", "moe.shared.up", 0),
+    ("moe.shared_width", "moe.shared.gate", 0),
+)
+"""(fact, role, axis of its weight): sizes that the checkpoint states as well."""
+
+
+def _check_size(name: str, role: str, axis: int, roles: tuple[TensorRole, ...], draft: Draft) -> None:
+    row = next((one for one in roles if one.role == role and one.param == "weight" and not one.packing), None)
+    value = draft.value(name)
+    if row is None or not row.shape or value is None or row.transposed or row.shape[axis] == value:
+        return
+    draft.gaps.append(
+        Gap(
+            name,
+            f"the config gives {value}, {row.pattern} in the checkpoint has {list(row.shape)}",
+            write_what="how the value follows from the config",
+            check="scaffold verify with the real config",
+        )
+    )
+
+
 def check_layers(roles: tuple[TensorRole, ...], draft: Draft) -> None:
     """The layers with experts are those whose router is in the checkpoint; else the tensors win, as a gap."""
     fact = next((one for one in draft.facts if one.name == "moe.layers"), None)
     router = next((row for row in roles if row.role == "moe.router" and row.param == "weight"), None)
     if fact is None or router is None or router.layers is None:
         return
+    for name, role, axis in STORED_SIZES:
+        _check_size(name, role, axis, roles, draft)
     stored = set(router.layers)
     derived = {layer for layer, flag in enumerate(fact.value) if flag}
     if stored != derived:

@@ -109,6 +109,24 @@ def _expert_bias(view: View) -> tuple[Setting, ...]:
     )
 
 
+def _no_groups(view: View) -> tuple[Setting, ...]:
+    """CONFIG_MAPPING copies keys that this model's code does not use."""
+    present = {use.key for use in view.blueprint.keys}
+    copied = [(key, target) for key, target in view.profile.config_mapping if key in present]
+    names = ("moe_router_num_groups", "moe_router_group_topk")
+    return tuple(Setting(target, "None", "no groups") for _, target in copied if target in names)
+
+
+def _groups(view: View) -> tuple[Setting, ...]:
+    rows: list[Setting] = []
+    for fact, attribute in (("moe.groups", "moe_router_num_groups"), ("moe.groups_kept", "moe_router_group_topk")):
+        own = view.blueprint.fact(fact)
+        if own is None or derives(attribute)(View(own, view.blueprint, view.profile)):
+            continue
+        rows.extend(sets_attribute(attribute)(View(own, view.blueprint, view.profile)))
+    return tuple(rows)
+
+
 ROWS: tuple[Row, ...] = (
     *size("moe.num_experts", "num_moe_experts"),
     *size("moe.top_k", "moe_router_topk"),
@@ -131,9 +149,9 @@ ROWS: tuple[Row, ...] = (
     Row(
         "moe.groups",
         lambda view: view.value == 1 and isinstance(view.expression, Const),
-        settings=lambda view: _no_groups(view),
+        settings=_no_groups,
     ),
-    Row("moe.groups", lambda view: view.value == 1 or stock_groups(view), settings=lambda view: _groups(view)),
+    Row("moe.groups", lambda view: view.value == 1 or stock_groups(view), settings=_groups),
     Row("moe.groups_kept", always, derived="goes with moe.groups"),
     Row("moe.group_score", always, derived="goes with moe.groups"),
     Row("moe.correction_bias", is_value(False), derived=_OFF),
@@ -168,21 +186,3 @@ ROWS: tuple[Row, ...] = (
         settings=constant("moe_apply_probs_on_input", True),
     ),
 )
-
-
-def _no_groups(view: View) -> tuple[Setting, ...]:
-    """CONFIG_MAPPING copies keys that this model's code does not use."""
-    present = {use.key for use in view.blueprint.keys}
-    copied = [(key, target) for key, target in view.profile.config_mapping if key in present]
-    names = ("moe_router_num_groups", "moe_router_group_topk")
-    return tuple(Setting(target, "None", "no groups") for _, target in copied if target in names)
-
-
-def _groups(view: View) -> tuple[Setting, ...]:
-    rows: list[Setting] = []
-    for fact, attribute in (("moe.groups", "moe_router_num_groups"), ("moe.groups_kept", "moe_router_group_topk")):
-        own = view.blueprint.fact(fact)
-        if own is None or derives(attribute)(View(own, view.blueprint, view.profile)):
-            continue
-        rows.extend(sets_attribute(attribute)(View(own, view.blueprint, view.profile)))
-    return tuple(rows)

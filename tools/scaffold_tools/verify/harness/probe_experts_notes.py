@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from probe_experts import ExpertFit, facts_of, fit_moe
 from probe_layers import Layer
-from probe_router import common_routing
 from probe_notebook import Notebook, note_linear, note_tensor
+from probe_router import common_routing
 from probe_trace import Graph
 
 

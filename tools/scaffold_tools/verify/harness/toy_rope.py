@@ -44,7 +44,15 @@ def shrink_rope(
             }
         else:
             changed[key] = _dict(value, _head_dim(toy, ""), variant, canaries, toy)
+    for name, item in changed.get("rope_parameters", {}).items():
+        if item is not None and is_same_number(config.get(name), config["rope_parameters"].get(name)):
+            changed[name] = item  # stated twice: still the same in the toy
     return changed
+
+
+def is_same_number(one: Any, other: Any) -> bool:
+    """Two equal numbers; booleans are none."""
+    return all(isinstance(item, (int, float)) and not isinstance(item, bool) for item in (one, other)) and one == other
 
 
 def rotary_dims(head_dim: int, share: float) -> int:

@@ -158,6 +158,17 @@ def linked_sizes(config: dict[str, Any], toy: dict[str, Any]) -> dict[str, Any]:
     return {key: toy[other] for key, other in LINKED if is_int(config.get(key)) and config[key] == config.get(other)}
 
 
+def state_space_heads(config: dict[str, Any], variant: str) -> dict[str, Any]:
+    """Heads of a model without attention, where `num_heads * head_dim` is the expanded hidden size."""
+    keys = ("num_heads", "head_dim", "expand", "hidden_size")
+    if not all(is_int(config.get(key)) for key in keys) or "num_attention_heads" in config:
+        return {}
+    if config["num_heads"] * config["head_dim"] != config["expand"] * config["hidden_size"]:
+        return {}
+    rows = (size_row("mamba_num_heads", False), size_row("mamba_head_dim", False))
+    return {key: row.value(variant, config[key]) for key, row in zip(keys, rows, strict=False) if row}
+
+
 def width_of_head(config: dict[str, Any], variant: str, heads: int) -> int:
     """Hidden size of the toy over its heads."""
     key = next((key for key in ("hidden_size", "n_embd", "d_model", "dim") if is_int(config.get(key))), "hidden_size")

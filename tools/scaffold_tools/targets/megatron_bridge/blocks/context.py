@@ -25,6 +25,8 @@ def modeling_context(plan: BlockPlan) -> dict[str, Any]:
         "engine_names": engine,
         "fragments": [f"blocks/{name}.py.j2" for name in templates(features)],
         "spec_lines": lines,
+        "spec_changes_mlp": any(target == "mlp" for target, _ in lines),
+        "spec_changes_experts": any(target.startswith("experts.") for target, _ in lines),
         "spec_uses_attention": any(target.startswith("attention.") for target, _ in lines),
         "activation_formula": plan.values.get("activation_formula", ""),
         "activation_meaning": plan.values.get("activation_meaning", ""),

@@ -34,7 +34,9 @@ _SPEC = Import("megatron.core.transformer", "ModuleSpec")
 
 SPEC_FEATURES = frozenset(
     {
+        "mamba",
         "latent_attention",
+        "expert_layers",
         "residual_multiplier",
         "post_norm",
         "no_pre_attn_norm",
@@ -49,6 +51,10 @@ SPEC_FEATURES = frozenset(
         "parallel_residual",
     }
 )
+BLOCK_FEATURES = frozenset({"latent_attention", "expert_layers", "mamba"})
+"""Layers that differ from each other, or that the spec of one layer does not build."""
+ROUTED = frozenset({"own_router", "expert_post_norm"})
+"""What changes the experts themselves."""
 SELF_ATTENTION_FEATURES = frozenset({"rope_sets", "rope_attention_factor", "clip_qkv"})
 
 FRAGMENTS: tuple[Fragment, ...] = (
@@ -148,8 +154,55 @@ FRAGMENTS: tuple[Fragment, ...] = (
         ),
     ),
     Fragment(
+        "moe_router",
+        _any("own_router"),
+        (_TENSOR, _CONFIG, Import("megatron.core.transformer.moe.router", "TopKRouter")),
+        ("torch",),
+    ),
+    Fragment(
+        "moe_layer",
+        _any("expert_post_norm"),
+        (_TENSOR, _CONFIG, Import("megatron.core.transformer.moe.moe_layer", "MoELayer"), _SPEC),
+        (),
+        ("TENorm",),
+    ),
+    Fragment(
+        "moe_submodules",
+        _any("expert_spec"),
+        (Import("megatron.core.transformer.moe.moe_layer", "MoESubmodules"),),
+    ),
+    Fragment(
+        "mamba",
+        _any("mamba"),
+        (
+            _CONFIG,
+            _TENSOR,
+            _SPEC,
+            Import("megatron.core.inference.contexts", "BaseInferenceContext"),
+            Import("megatron.core.packed_seq_params", "PackedSeqParams"),
+            Import("megatron.core.process_groups_config", "ProcessGroupCollection"),
+            Import("megatron.core.ssm.mamba_mixer", "MambaMixer"),
+            Import("megatron.core.ssm.mamba_mixer", "MambaMixerSubmodules"),
+        ),
+        ("copy",),
+        ("TELayerNormColumnParallelLinear", "TERowParallelLinear"),
+    ),
+    Fragment(
         "block_spec",
-        _any("latent_attention"),
+        _any("mamba_some", "some_bare_layers"),
+        (Import("megatron.core.transformer.transformer_layer", "get_transformer_layer_offset"),),
+    ),
+    Fragment(
+        "block_spec",
+        _any("bare_layers", "some_bare_layers"),
+        (
+            Import("megatron.core.transformer.identity_op", "IdentityFuncOp"),
+            Import("megatron.core.transformer.identity_op", "IdentityOp"),
+        ),
+    ),
+    Fragment(
+        "block_spec",
+        BLOCK_FEATURES,
         (
             _CONFIG,
             Import("megatron.core.models.gpt.gpt_layer_specs", "get_gpt_decoder_block_spec"),
@@ -176,6 +229,8 @@ def expand(features: frozenset[str]) -> frozenset[str]:
         features = features | {"self_attention"}
     if "core_attention" in features and "eager_attention" not in features:
         features = features | {"fused_core_attention"}
+    if "expert_layers" in features and (features & ROUTED or _replaces_mlp(features)):
+        features = features | {"expert_spec"}
     own_norm = "qk_norm_own" in features and "qk_norm_no_bias" not in features
     if own_norm or ("layer_windows" in features and "eager_attention" not in features):
         features = features | {"copies_config"}
@@ -201,7 +256,7 @@ def names_used(features: frozenset[str]) -> tuple[list[Import], list[str], list[
 
 
 def _used(features: frozenset[str]) -> list[Fragment]:
-    other = "layer_spec" if "latent_attention" in features else "block_spec"
+    other = "layer_spec" if features & BLOCK_FEATURES else "block_spec"
     return [row for row in FRAGMENTS if row.features & features and row.template != other]
 
 
@@ -256,7 +311,11 @@ def _uses_by_feature(features: frozenset[str]) -> tuple[list[Import], list[str],
         engine.add("TENorm")
     if "qk_norm_after_rope" in features and "qk_norm_own" not in features:
         engine.add("TENorm")
-    if "plain_norm" in features:
+    if "expert_layers" in features and features & {"no_pre_mlp_norm", "shared_pre_norm"}:
+        imports.append(Import("megatron.core.transformer.identity_op", "IdentityOp"))
+    if features & BLOCK_FEATURES and _replaces_mlp(features):
+        imports.append(_SPEC)
+    if "plain_norm" in features and not features & BLOCK_FEATURES:
         imports.append(Import("megatron.core.transformer.transformer_block", "TransformerBlockSubmodules"))
         imports.append(Import("megatron.core.transformer.transformer_block", "get_num_layers_to_build"))
     return imports, modules, engine
@@ -295,8 +354,22 @@ def spec_lines(features: frozenset[str], naming: Naming) -> list[tuple[str, str]
         ("plain_norm" in features and "shared_pre_norm" not in features, "pre_mlp_layernorm", norm),
         (_replaces_mlp(features), "mlp", _mlp(features, prefix)),
         ("residual_multiplier" in features, "mlp_bda", "bias_dropout_add"),
+        *_expert_lines(features, prefix),
     ]
     return [(target, value) for holds, target, value in lines if holds]
+
+
+def _expert_lines(features: frozenset[str], prefix: str) -> list[tuple[bool, str, str]]:
+    """What changes in layers with experts alone."""
+    if "expert_layers" not in features:
+        return []
+    layer = f"ModuleSpec(module={prefix}MoELayer, submodules=experts)"
+    bare = bool(features & {"no_pre_mlp_norm", "shared_pre_norm"})
+    return [
+        (bare, "experts.layer.pre_mlp_layernorm", "IdentityOp"),
+        ("own_router" in features, "experts.router", f"{prefix}Router"),
+        ("expert_post_norm" in features, "experts.layer.mlp", layer),
+    ]
 
 
 def _qkv(features: frozenset[str], prefix: str) -> str:

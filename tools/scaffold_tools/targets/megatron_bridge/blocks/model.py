@@ -114,5 +114,5 @@ class BlockPlan:
 
         if not needs_layer_spec(self.features):
             return None
-        kind = "block" if self.features & {"plain_norm", "latent_attention"} else "layer"
+        kind = "block" if self.features & {"plain_norm", "latent_attention", "expert_layers", "mamba"} else "layer"
         return f"{self.naming.stem}_{kind}_spec"
