@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from scaffold_tools.verify.evidence import Check, Evidence
 from scaffold_tools.verify.lane import LaneJobFailed
 
 SHOWN_GAPS = 8
+PACKAGES = re.compile(r"/\S*/site-packages/")
 CUSTOM_BLOCKS = "modeling_"
 """A plan with such a module has custom blocks."""
 
@@ -36,9 +38,21 @@ def run_case(case: Case, lane: EarlyLane, folder: Path) -> Finished:
     if finished.row is None:
         return finished
     seconds = round(time.monotonic() - started, 1)
-    return dataclasses.replace(
-        finished, row=dataclasses.replace(finished.row, seconds=seconds, peak_mb=session.peak_mb or None)
-    )
+    row = dataclasses.replace(finished.row, seconds=seconds, peak_mb=session.peak_mb or None)
+    return dataclasses.replace(finished, row=_without_places(row, folder))
+
+
+def _without_places(row: Row, folder: Path) -> Row:
+    """Libraries name files in their errors; where they lie on this machine is nobody's business."""
+
+    def clean(text: str) -> str:
+        return PACKAGES.sub("", text.replace(f"{folder.resolve()}/", "").replace(f"{folder}/", ""))
+
+    gaps = tuple(dataclasses.replace(gap, reason=clean(gap.reason)) for gap in row.gaps)
+    figures = {
+        toy: clean(value) if isinstance(value, str) else value for toy, value in (row.logits_max_abs or {}).items()
+    }
+    return dataclasses.replace(row, reason=clean(row.reason), gaps=gaps, logits_max_abs=figures or None)
 
 
 def _run(case: Case, lane: EarlyLane, folder: Path) -> Finished:

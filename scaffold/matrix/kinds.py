@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from scaffold_tools.classify.model import Classification
 
+OTHER_INPUT = re.compile("pixel|image|video|audio|input_features")
+"""Names of inputs that are no text."""
 WRAPPERS = {"vlm": "images", "audio": "audio", "omni": "images and audio"}
 
 
@@ -49,6 +52,15 @@ def _wraps(seen: Seen) -> str:
     return f"a language model with {WRAPPERS[found.modality]} around it: {why}"
 
 
+def _is_wrapper(seen: Seen) -> bool:
+    """A tower in the config, or one among the tensors whose input the class takes: a name alone may mean bytes."""
+    found = seen.classification
+    if found is None or found.modality not in WRAPPERS:
+        return False
+    by_key = any(item.source == "key" for part in ("vision", "audio") for item in found.evidence(part))
+    return by_key or any(OTHER_INPUT.search(name) for name in seen.answer.get("inputs") or ())
+
+
 def _other_config(seen: Seen) -> bool:
     runs_on = seen.observed.get("model_config_type")
     return bool(runs_on) and runs_on != seen.answer.get("model_type") and "text_config" in _config(seen)
@@ -69,9 +81,7 @@ NOT_DECODERS: tuple[KindRow, ...] = (
         lambda seen: f"it cannot be made without the configs of other models: {seen.answer['problem']}",
     ),
     KindRow("half", lambda seen: _config(seen).get("is_encoder_decoder") is True, _half),
-    KindRow(
-        "wrapper", lambda seen: seen.classification is not None and seen.classification.modality in WRAPPERS, _wraps
-    ),
+    KindRow("wrapper", _is_wrapper, _wraps),
     KindRow(
         "alias",
         _other_config,

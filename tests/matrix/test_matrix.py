@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 
 from scaffold.matrix import report
-from scaffold.matrix.case import row_of
+from scaffold.matrix.case import _without_places, row_of
 from scaffold.matrix.kinds import NOT_DECODERS, Seen, why_not_a_decoder
 from scaffold.matrix.run import Coverage, Options, Store, run_matrix, summary
-from scaffold.matrix.values import Case, Finished, Row
+from scaffold.matrix.values import Case, Finished, GapLine, Row
 from scaffold.matrix.variants import VARIANTS, variants_of
 from scaffold.outcome import FileState, Outcome
 from scaffold_tools.blueprint.facts import Gap
 from scaffold_tools.classify.model import classify
 from scaffold_tools.errors import BadInput
-from scaffold_tools.source.inventory import Inventory, Source
+from scaffold_tools.source.inventory import Inventory, Source, TensorInfo, TensorTable
 from scaffold_tools.verify.evidence import Check, Evidence
 
 from .workers import misbehave
@@ -146,6 +146,13 @@ def test_failed_logits_without_a_gap_are_visible_as_that() -> None:
     assert row.round_trip == {"canary-a": "passed"}
 
 
+def test_no_path_of_this_machine_reaches_the_documents() -> None:
+    folder = Path("/some/where")
+    said = f"ValueError in {folder}/toys/toy-a and /opt/v/lib/python3.12/site-packages/megatron/x.py:3"
+    row = _without_places(dataclasses.replace(START, reason=said, gaps=(GapLine("x", said),)), folder)
+    assert row.reason == row.gaps[0].reason == "ValueError in toys/toy-a and megatron/x.py:3"
+
+
 # Why an entry is no decoder
 
 DECODER = {"model_type": "x", "vocab_size": 64, "hidden_size": 8, "num_hidden_layers": 2, "architectures": ["XLM"]}
@@ -158,6 +165,17 @@ def seen(config: dict[str, Any] | None = None, problem: str | None = None, **obs
     if problem:
         answer["problem"] = problem
     return Seen(answer, classify(Inventory(Source("x", "config", "x"), config, None)))
+
+
+def test_a_patch_among_the_tensors_of_a_class_that_takes_text_alone_is_no_image() -> None:
+    tensors = TensorTable(
+        (TensorInfo("model.patch_embedding.proj.weight", (8, 3, 2, 2), "F32"),), "transformers-class"
+    )
+    found = classify(Inventory(Source("x", "config", "x"), DECODER, tensors))
+    assert found.modality == "vlm"
+    answer = {"model_type": "x", "config": DECODER, "observed": HEALTHY}
+    assert why_not_a_decoder(Seen(answer | {"inputs": ["input_ids", "attention_mask"]}, found)) is None
+    assert "images" in str(why_not_a_decoder(Seen(answer | {"inputs": ["input_ids", "pixel_values"]}, found)))
 
 
 NOT = {

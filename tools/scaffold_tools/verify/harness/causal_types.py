@@ -44,11 +44,13 @@ def describe(model_type: str) -> dict[str, Any]:
     """Config, repairs and observations of one type.
 
     Returns:
-        `architecture`; `config` (None where even its defaults are refused); `repairs` (lines); `problem` with `source`
+        `architecture`; `inputs`: names of what its forward pass takes;
+        `config` (None where even its defaults are refused); `repairs` (lines); `problem` with `source`
         (`modeling_x.py:12`) where the class does not build; `observed` (see `observe`).
     """
     architecture = mapping()[model_type]
     answer: dict[str, Any] = {"model_type": model_type, "architecture": architecture, "config": None, "repairs": []}
+    answer["inputs"] = _inputs(architecture)
     try:
         config = default_config(model_type, architecture)
         answer["config"] = config
@@ -59,6 +61,13 @@ def describe(model_type: str) -> dict[str, Any]:
         return answer | _observed(answer["config"], answer["repairs"])
     except Exception as error:  # the toy's failure, not the model's
         return answer | {"observed": {"problem": _problem(error)}}
+
+
+def _inputs(architecture: str) -> list[str]:
+    """Names of what the class's forward pass takes."""
+    import transformers
+
+    return [*inspect.signature(getattr(transformers, architecture).forward).parameters]
 
 
 def _observed(config: dict[str, Any], repairs: list[str]) -> dict[str, Any]:
