@@ -10,8 +10,16 @@ from scaffold_tools.blueprint.facts import Blueprint, Evidence, Fact, Gap, Layer
 from scaffold_tools.blueprint.fallback import declared_facts, named_roles
 from scaffold_tools.blueprint.keys import account
 from scaffold_tools.blueprint.latent import OWN_FACTS, derive_latent, is_latent
+from scaffold_tools.blueprint.mamba import absent_facts
 from scaffold_tools.blueprint.measured import Draft, declared_number, derive_facts
-from scaffold_tools.blueprint.moe import DENSE_FACTS, check_layers, derive_moe_layers, without_dense
+from scaffold_tools.blueprint.moe import (
+    DENSE_FACTS,
+    check_layers,
+    derive_moe_layers,
+    derive_shared_width,
+    without_dense,
+)
+from scaffold_tools.blueprint.moe import OWN_FACTS as EXPERT_FACTS
 from scaffold_tools.blueprint.roles import NUMBER, agreed_packings, derive_roles, pattern_of
 from scaffold_tools.blueprint.rope_sets import derive_rope
 from scaffold_tools.blueprint.stored import quantised_gap
@@ -42,10 +50,11 @@ def derive_blueprint(
     variant = agreed_packings(variants["a"], variants["b"]) if variants else None
     if probed and observations is not None:
         elsewhere = OWN_FACTS if is_latent(observations) else frozenset()
-        if without_dense(observations):
-            elsewhere |= DENSE_FACTS
+        elsewhere |= EXPERT_FACTS | (DENSE_FACTS if without_dense(observations) else frozenset())
+        elsewhere |= absent_facts(observations)
         derive_facts(observations, draft, elsewhere)
         derive_moe_layers(observations, draft)
+        derive_shared_width(observations, draft)
         derive_latent(observations, draft)
         derive_rope(observations, draft)
         draft.gaps.extend(_failures(observations))
