@@ -44,6 +44,7 @@ RULES: tuple[FactRule, ...] = (
     FactRule("attention.scale", "float", ("attention_multiplier",)),
     FactRule("attention.softcap", "float", ("attn_logit_softcapping",)),
     FactRule("attention.window", "layers", ("sliding_window",)),
+    FactRule("attention.sinks", "flag", (), False),
     FactRule("attention.clip_qkv", "float", ("clip_qkv",)),
     FactRule("qk_norm.kind", "word", (), "none"),
     FactRule("qk_norm.norm", "word"),

@@ -83,7 +83,9 @@ ROLES: tuple[RoleRow, ...] = (
     RoleRow("delta.norm", "norm on the output of each head of a gated delta net"),
     RoleRow("delta.out", "output projection of a gated delta net [H, value_heads*value_dim]"),
     RoleRow("mamba.in", "gate, input, B, C and step of a Mamba 2 layer [2*inner + 2*groups*state + heads, H]"),
-    RoleRow("mamba.conv", "causal convolution of input, B and C of a Mamba 2 layer [inner + 2*groups*state, 1, width]"),
+    RoleRow(
+        "mamba.conv", "causal convolution of input, B and C of a Mamba 2 layer [inner + 2*groups*state, 1, width]"
+    ),
     RoleRow("mamba.A", "logarithm of the decay rate of a Mamba 2 layer [heads]"),
     RoleRow("mamba.D", "how much of its input a Mamba 2 layer passes through [heads]"),
     RoleRow("mamba.step_bias", "bias of the step of a Mamba 2 layer [heads]"),
@@ -114,6 +116,7 @@ FACTS: tuple[FactRow, ...] = (
     FactRow("attention.scale", "float", "factor on q.k before softmax"),
     FactRow("attention.softcap", "float | None", "c in c*tanh(scores/c)"),
     FactRow("attention.window", "list[int | None] per layer", "keys a query sees, itself included; None = all"),
+    FactRow("attention.sinks", "bool", "one learnt number a head is one more score in the softmax, and has no value"),
     FactRow("attention.clip_qkv", "float | None", "clamp on q, k and v right after their projection"),
     FactRow("qk_norm.kind", "'none' | 'per_head' | 'full'", "norm on one head, or on all heads of q (k) together"),
     FactRow("qk_norm.norm", "'rmsnorm' | 'layernorm'", "what the q/k norm computes"),
@@ -133,7 +136,9 @@ FACTS: tuple[FactRow, ...] = (
         " the rope dict in the HF config object (`rope_parameters`, `rope_parameters.full_attention`). theta_key: the"
         " key of the base where the config has no such dict",
     ),
-    FactRow("attention.output_gate", "bool", "sigmoid of a second half of the query projection's rows gates the output"),
+    FactRow(
+        "attention.output_gate", "bool", "sigmoid of a second half of the query projection's rows gates the output"
+    ),
     FactRow("mamba.layers", "list[bool] per layer", "a state space layer (Mamba 2) in the place of attention"),
     FactRow("mamba.heads", "int", "heads of a state space layer"),
     FactRow("mamba.head_dim", "int", "width of one of its heads"),
@@ -151,7 +156,9 @@ FACTS: tuple[FactRow, ...] = (
     FactRow("mamba.multiplier.B", "float", "factor on B after the input projection"),
     FactRow("mamba.multiplier.C", "float", "factor on C after the input projection"),
     FactRow("mamba.multiplier.dt", "float", "factor on the step after the input projection"),
-    FactRow("mlp.layers", "list[bool] per layer", "an MLP or experts follow the mixer; without the fact: in every layer"),
+    FactRow(
+        "mlp.layers", "list[bool] per layer", "an MLP or experts follow the mixer; without the fact: in every layer"
+    ),
     FactRow("delta.layers", "list[bool] per layer", "a gated delta net in the place of attention"),
     FactRow("delta.key_heads", "int", "query and key heads of a gated delta net"),
     FactRow("delta.value_heads", "int", "value heads of a gated delta net, a multiple of the key heads"),
@@ -162,21 +169,15 @@ FACTS: tuple[FactRow, ...] = (
     FactRow("delta.norm.kind", "'rmsnorm' | 'layernorm'", "the norm on its output"),
     FactRow("delta.norm.zero_centered", "bool", "that norm multiplies by 1 + weight"),
     FactRow("delta.norm.eps", "float", "epsilon of that norm"),
-    FactRow(
-        "mla.q_rank", "int | None", "rank of the query latent; None where queries have none"
-    ),
-    FactRow(
-        "mla.kv_rank", "int", "rank of the latent of keys and values; a model with it has latent attention"
-    ),
+    FactRow("mla.q_rank", "int | None", "rank of the query latent; None where queries have none"),
+    FactRow("mla.kv_rank", "int", "rank of the latent of keys and values; a model with it has latent attention"),
     FactRow("mla.nope_dim", "int", "dimensions of a query/key head without position"),
     FactRow("mla.rope_dim", "int", "dimensions of a query/key head that rotate, after those without position"),
     FactRow("mla.value_dim", "int", "width of one value head"),
     FactRow("mla.norm.kind", "'rmsnorm' | 'layernorm'", "the norms on the latents"),
     FactRow("mla.norm.zero_centered", "bool", "the norms on the latents multiply by 1 + weight"),
     FactRow("mla.norm.eps", "float", "epsilon of the norms on the latents"),
-    FactRow(
-        "mla.score_mscale", "bool", "scores have YaRN's (0.1*mscale_all_dim*ln(factor)+1)**2 too"
-    ),
+    FactRow("mla.score_mscale", "bool", "scores have YaRN's (0.1*mscale_all_dim*ln(factor)+1)**2 too"),
     FactRow(
         "mlp.activation", "'silu' | 'gelu' | 'gelu_tanh' | 'relu' | 'relu2' | 'quick_gelu' | ...", "measured curve"
     ),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from scaffold_tools.blueprint.facts import Blueprint, Gap, TensorRole
 from scaffold_tools.targets.megatron_bridge.delta_rules import map_delta
+from scaffold_tools.targets.megatron_bridge.mamba_rules import map_mamba
 from scaffold_tools.targets.megatron_bridge.mapping_rows import FUSED_GATE_UP, FUSED_UP_GATE, LAYER, Fused, Rename
 from scaffold_tools.targets.megatron_bridge.moe_mappings import (
     LOCAL_EXPERT_CLASSES,
@@ -46,8 +47,13 @@ GROUPS: tuple[tuple[str, str], ...] = (
     ("mla.", "Attention"),
     ("mlp.", "MLP"),
     ("delta.", "Linear attention"),
+    ("mamba.", "State space layers"),
     ("moe.", "Mixture of experts"),
 )
+
+
+ELSEWHERE = ("moe.", "delta.", "mamba.")
+"""Beginnings of roles whose rows are in modules of their own."""
 
 
 @dataclass(frozen=True)
@@ -168,7 +174,7 @@ def map_roles(blueprint: Blueprint, overrides: Mapping[str, str] | None = None) 
     fused: list[Fused] = []
     local: dict[str, Local] = {}
     gaps: list[Gap] = []
-    rest = [row for row in blueprint.roles if row.role != "buffer" and not row.role.startswith(("moe.", "delta."))]
+    rest = [row for row in blueprint.roles if row.role != "buffer" and not row.role.startswith(ELSEWHERE)]
     for param in ("weight", "bias"):
         for joined in JOINED:
             rest = _join(joined, param, rest, names, (fused, local))
@@ -192,6 +198,10 @@ def map_roles(blueprint: Blueprint, overrides: Mapping[str, str] | None = None) 
     renames.extend(nets[0])
     fused.extend(nets[1])
     gaps.extend(nets[2])
+    scans = map_mamba(blueprint)
+    renames.extend(scans[0])
+    fused.extend(scans[1])
+    gaps.extend(scans[2])
     renames.extend(_untied_sibling(blueprint, renames, names))
     gaps.extend(_collisions(renames, fused))
     ignored = tuple(row.pattern for row in blueprint.roles if row.role == "buffer")
@@ -226,6 +236,8 @@ def _single(
     row: TensorRole, blueprint: Blueprint, names: Mapping[str, str], local: dict[str, Local]
 ) -> Rename | Fused | Gap:
     name = names.get(row.role)
+    if row.role == "attn.sinks" and blueprint.value("attention.sinks") is True:
+        return Rename(_group(row.role), f"{LAYER}self_attention.core_attention.softmax_offset", row.pattern)
     if name is None or row.param == "other":
         return _gap(row, f"no parameter of GPTModel holds a tensor with the role {row.role}")
     megatron = _megatron(name, row.param)

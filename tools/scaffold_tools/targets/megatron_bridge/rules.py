@@ -15,6 +15,7 @@ from scaffold_tools.blueprint.vocabulary import FACT_NAMES
 from scaffold_tools.render.literals import python_literal as literal
 from scaffold_tools.targets.megatron_bridge.delta_rules import ROWS as DELTA_ROWS
 from scaffold_tools.targets.megatron_bridge.emission import config_path, label_flags, plain_key, scalar
+from scaffold_tools.targets.megatron_bridge.mamba_rules import ROWS as MAMBA_ROWS
 from scaffold_tools.targets.megatron_bridge.moe_rules import ROWS as MOE_ROWS
 from scaffold_tools.targets.megatron_bridge.profile import Profile
 from scaffold_tools.targets.megatron_bridge.rows import (
@@ -310,6 +311,8 @@ ROWS: tuple[Row, ...] = (
     Row("attention.scale", _is_inverse_root_of_head_dim, derived="megatron-core scales by kv_channels**-0.5"),
     Row("attention.scale", always, settings=sets_attribute("softmax_scale")),
     Row("attention.softcap", is_value(None), derived=_OFF),
+    Row("attention.sinks", is_value(False), derived=_OFF),
+    Row("attention.sinks", is_value(True), settings=constant("softmax_type", "learnable", "one sink a head")),
     Row("attention.clip_qkv", is_value(None), derived=_OFF),
     Row("attention.window", lambda view: set(_windows(view)) <= {None}, derived="full attention is the default"),
     Row("attention.window", _one_window, settings=_window),
@@ -362,7 +365,13 @@ ROWS: tuple[Row, ...] = (
     Row("rope.dim", always, derived="rope.fraction speaks for it"),
     Row(
         "rope.fraction",
-        lambda view: view.value in (None, 1, 1.0) and not isinstance(view.fact.expression, Product),
+        lambda view: (
+            view.value in (None, 1, 1.0)
+            and not isinstance(view.fact.expression, Product)
+            and not any(
+                use.key.endswith("partial_rotary_factor") and use.value not in (None, 1) for use in view.blueprint.keys
+            )
+        ),
         derived="whole heads rotate by default",
     ),
     Row("rope.fraction", derives("rotary_percent"), derived="CONFIG_MAPPING gives rotary_percent"),
@@ -393,6 +402,7 @@ ROWS: tuple[Row, ...] = (
     *size("tied_embeddings", "share_embeddings_and_output_weights"),
     *MOE_ROWS,
     *DELTA_ROWS,
+    *MAMBA_ROWS,
 )
 """Unknown facts of later vocabularies have no row here, and so are gaps by construction."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from probe_delta import NORM_ROLE, Decay, Delta, find_decays, read_delta
+from probe_mamba import Scan, Step, find_steps, is_scan, read_scan
 from probe_mla import Latent, find_latent, latent_norms
 from probe_moe import Moe, find_moe
 from probe_structure import Linear, Norm, Site, find_linears, find_norms, find_sites, sources
@@ -42,16 +43,27 @@ class Layer:
 
     delta: Delta | None = None
     """A gated delta net in the place of attention; then `q`, `k` and `v` are the first of its projections."""
+    scan: Scan | None = None
+    """A state space layer in the place of attention; then `q`, `k` and `v` are its input projection."""
+    bare: bool = False
+    """No MLP follows the mixer."""
+
+    @property
+    def recurrent(self) -> bool:
+        """Whether something else than attention mixes positions."""
+        return self.delta is not None or self.scan is not None
 
     @property
     def core(self) -> int:
         """What the mixer computes, before its output projection."""
-        return self.site.context if self.delta is None else self.o.x
+        return self.o.x if self.recurrent else self.site.context
 
     def projections(self) -> tuple[Linear, ...]:
         """The linears before the attention."""
         if self.delta is not None:
             return tuple(linear for _, linear in self.delta.linears)
+        if self.scan is not None:
+            return (self.scan.inp,)
         return self.latent.linears() if self.latent else (self.q, self.k, self.v)
 
     def entries(self) -> tuple[Linear, ...]:
@@ -88,7 +100,7 @@ def assemble(graph: Graph) -> Skeleton:
         Unmeasured: the graph is no stack of softmax-attention layers.
     """
     linears, norms, sites = find_linears(graph), find_norms(graph), find_sites(graph)
-    if not sites:
+    if not sites and not find_steps(graph):
         raise Unmeasured("no softmax over positions: not an attention decoder")
     embedding, positions = _embeddings(graph)
     head = _head(graph, linears)
@@ -103,13 +115,20 @@ def assemble(graph: Graph) -> Skeleton:
 
 
 def _mixers(graph: Graph, sites: list[Site], norms: list[Norm], by_output: dict[int, Linear]) -> list[Layer]:
-    """One layer for each attention and each gated delta net, in call order."""
-    places: list[tuple[int, Site | Decay]] = [(site.softmax.index, site) for site in sites]
-    places += [(decay.node.index, decay) for decay in find_decays(graph)]
+    """One layer for each attention, each gated delta net and each state space layer, in call order."""
+    places: list[tuple[int, Site | Decay | Step]] = [(site.softmax.index, site) for site in sites]
+    decays = {decay.node.index: decay for decay in find_decays(graph)}
+    steps = [step for step in find_steps(graph) if is_scan(graph, step, by_output)]
+    for step in steps:
+        decays.pop(step.node.index, None)
+    places += [*decays.items(), *((step.node.index, step) for step in steps)]
     layers = []
     for index, (_, found) in enumerate(sorted(places, key=lambda place: place[0])):
         if isinstance(found, Site):
             layers.append(_attention(graph, index, found, by_output))
+            continue
+        if isinstance(found, Step):
+            layers.append(_state_space(graph, index, found, by_output))
             continue
         out = _first_linear_after(graph, found.value, by_output)
         delta = read_delta(graph, found, out, norms, by_output)
@@ -118,6 +137,12 @@ def _mixers(graph: Graph, sites: list[Site], norms: list[Norm], by_output: dict[
         layer.norms[NORM_ROLE] = delta.norm
         layers.append(layer)
     return layers
+
+
+def _state_space(graph: Graph, index: int, step: Step, by_output: dict[int, Linear]) -> Layer:
+    out = _first_linear_after(graph, step.node.outputs[0], by_output)
+    scan = read_scan(graph, step, out, by_output)
+    return Layer(index, "", None, scan.inp, scan.inp, scan.inp, out, scan=scan)  # type: ignore[arg-type]
 
 
 def _outputs(graph: Graph, linears: list[Linear]) -> dict[int, Linear]:
@@ -214,6 +239,9 @@ def _mlp(skeleton: Skeleton, layer: Layer, linears: list[Linear]) -> None:
     except Unmeasured as reason:
         skeleton.complain(f"{layer.prefix}moe", str(reason), own[-1].where if own else None)
         return
+    if not own:
+        layer.bare = True
+        return
     if layer.moe is not None:
         layer.inputs, layer.down = [layer.moe.entry], layer.moe.exit
         layer.parallel = graph.resolve(layer.o.y) not in graph.ancestors(layer.moe.x)
@@ -257,7 +285,7 @@ def _walk(skeleton: Skeleton) -> None:
                     f"{layer.prefix}residual", "the MLP's residual is not the attention's sum", graph.where(end)
                 )
             stream = max(graph.resolve(end), stream)
-        else:
+        elif not layer.bare:
             stream = None  # what the rest of the layer adds is unknown
         _input_norms(skeleton, layer)
         _inner_norms(skeleton, layer)
@@ -337,7 +365,7 @@ def _input_norms(skeleton: Skeleton, layer: Layer) -> None:
 
 def _inner_norms(skeleton: Skeleton, layer: Layer) -> None:
     graph = skeleton.graph
-    if layer.delta is not None:
+    if layer.recurrent:
         return
     if layer.latent is not None:
         layer.norms |= latent_norms(graph, layer.latent, skeleton.norms)

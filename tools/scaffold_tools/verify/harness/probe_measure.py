@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 from probe_attention import added_scores, is_alibi, read_heads, score_bend, visible, window
-from probe_experts_notes import expert_facts, settle_routing
 from probe_delta import NORM_ROLE as GATED_NORM
+from probe_experts_notes import expert_facts, settle_routing
 from probe_gate import output_gate
 from probe_layers import Layer, Skeleton, assemble, unused_operators
 from probe_mla import NORM_ROLES, latent_facts, read_latent, score_scale
@@ -15,6 +15,7 @@ from probe_mlp import fit_mlp
 from probe_norms import fit_norm
 from probe_notebook import Notebook, close, note_linear, note_norm, note_tensor
 from probe_rope import fit_rotation
+from probe_sinks import note_sinks
 from probe_structure import Linear
 from probe_trace import Graph
 from probe_values import TOLERANCE, Unmeasured, bend, clean, misfit, ratio
@@ -38,6 +39,7 @@ def measure(model: torch.nn.Module, graph: Graph) -> dict[str, Any]:
         _layers(book, skeleton, tensors)
         _norm_facts(book, skeleton, tensors)
         _bias_facts(book, skeleton)
+        note_sinks(book, skeleton)
         _unassigned(book, model, graph)
     return {"facts": book.facts, "where": book.where, "roles": book.roles, "failures": book.failures}
 
@@ -48,7 +50,7 @@ def _sizes(book: Notebook, skeleton: Skeleton) -> None:
     book.fact("num_layers", len(skeleton.layers))
     book.fact("hidden_size", graph.tensors[skeleton.entry].shape[-1])
     book.fact("vocab_size", table.shape[0])
-    shapes = [graph.tensors[layer.site.q].shape for layer in skeleton.layers if layer.delta is None]
+    shapes = [graph.tensors[layer.site.q].shape for layer in skeleton.layers if not layer.recurrent]
     if shapes:
         book.layered("num_attention_heads", [shape[0] for shape in shapes])
         book.layered("head_dim", [shape[-1] for shape in shapes])
@@ -128,6 +130,12 @@ def _layers(book: Notebook, skeleton: Skeleton, tensors: dict[str, torch.Tensor]
     if any(nets):
         place = next(layer.delta.where for layer in skeleton.layers if layer.delta)
         book.layered("delta.layers", nets, place)
+    scans = [layer.scan is not None for layer in skeleton.layers]
+    if any(scans):
+        book.layered("mamba.layers", scans, next(layer.scan.where for layer in skeleton.layers if layer.scan))
+    bare = [layer.bare for layer in skeleton.layers]
+    if any(bare):
+        book.layered("mlp.layers", [not one for one in bare], skeleton.layers[bare.index(True)].o.where)
     routed = [layer.moe is not None for layer in skeleton.layers]
     if any(routed):
         book.layered("moe.layers", routed, next(layer.moe.router.where for layer in skeleton.layers if layer.moe))
@@ -137,13 +145,17 @@ def _expected(name: str, skeleton: Skeleton) -> int:
     """Layers that have a fact: all, or only those with experts, or only those without."""
     routed = sum(layer.moe is not None for layer in skeleton.layers)
     if name == "ffn_hidden_size":
-        return len(skeleton.layers) - routed
+        return len(skeleton.layers) - routed - sum(layer.bare for layer in skeleton.layers)
     if name.startswith("moe."):
         return routed
-    nets = sum(layer.delta is not None for layer in skeleton.layers)
+    if name.startswith("mlp."):
+        return len(skeleton.layers) - sum(layer.bare for layer in skeleton.layers)
     if name.startswith("delta."):
-        return nets
-    return len(skeleton.layers) if name.startswith(EVERYWHERE) else len(skeleton.layers) - nets
+        return sum(layer.delta is not None for layer in skeleton.layers)
+    if name.startswith("mamba."):
+        return sum(layer.scan is not None for layer in skeleton.layers)
+    recurrent = sum(layer.recurrent for layer in skeleton.layers)
+    return len(skeleton.layers) if name.startswith(EVERYWHERE) else len(skeleton.layers) - recurrent
 
 
 def _same_tables(rotations: list[Any]) -> list[Any]:
@@ -172,10 +184,12 @@ def _one_layer(
     heads = None
     if layer.delta is not None:
         found |= layer.delta.facts()
+    elif layer.scan is not None:
+        found |= layer.scan.facts()
     else:
         heads = _attention_of(book, graph, layer, found)
     found["residual.parallel"] = (layer.parallel, layer.o.where)
-    if layer.attention_factor == layer.mlp_factor:
+    if layer.bare or layer.attention_factor == layer.mlp_factor:
         found["residual.multiplier"] = (layer.attention_factor, layer.o.where)
     else:
         seen_factors = f"{layer.attention_factor} on attention, {layer.mlp_factor} on the MLP"
@@ -184,6 +198,9 @@ def _one_layer(
         found |= _attention_facts(book, graph, layer, heads)
     if layer.moe is not None:
         found |= expert_facts(book, graph, layer, tensors)
+        _layer_roles(book, layer, heads.packing if heads else None, None)
+        return found
+    if layer.bare:
         _layer_roles(book, layer, heads.packing if heads else None, None)
         return found
     fit = book.attempt(
@@ -274,6 +291,10 @@ def _layer_roles(book: Notebook, layer: Layer, packing: str | None, fit: Any) ->
             note_linear(book, role, linear)
         for role, name in layer.delta.tensors():
             note_tensor(book, role, name, "other" if role in PARAMETERS else "weight")
+    elif layer.scan is not None:
+        note_linear(book, "mamba.in", layer.scan.inp)
+        for role, name, param in layer.scan.names:
+            note_tensor(book, role, name, param)
     elif layer.latent is not None:
         for role, linear in layer.latent.roles():
             note_linear(book, role, linear)
@@ -282,7 +303,7 @@ def _layer_roles(book: Notebook, layer: Layer, packing: str | None, fit: Any) ->
     else:
         for role, linear in (("attn.q", layer.q), ("attn.k", layer.k), ("attn.v", layer.v)):
             note_linear(book, role, linear)
-    note_linear(book, "attn.o" if layer.delta is None else "delta.out", layer.o)
+    note_linear(book, "delta.out" if layer.delta else "mamba.out" if layer.scan else "attn.o", layer.o)
     if layer.down is not None and layer.moe is None:
         names = ["mlp.gate", "mlp.up"] if len(layer.inputs) == 2 else ["mlp.up"]
         if fit is not None and fit.packing:
@@ -365,14 +386,15 @@ def _bias_facts(book: Notebook, skeleton: Skeleton) -> None:
             book.fail(name, f"some have a bias and some do not: {seen}", linears[0].where)
         book.fact(name, any(have), linears[0].where)
 
-    layers = [layer for layer in skeleton.layers if layer.delta is None]
-    all_or_none("bias.qkv", [linear for layer in layers for linear in layer.projections()])
-    all_or_none("bias.o", [layer.o for layer in layers])
+    layers = [layer for layer in skeleton.layers if not layer.recurrent]
+    if layers:
+        all_or_none("bias.qkv", [linear for layer in layers for linear in layer.projections()])
+        all_or_none("bias.o", [layer.o for layer in layers])
     dense = [layer for layer in skeleton.layers if layer.moe is None]
     mlp = [linear for layer in dense for linear in (*layer.inputs, layer.down) if linear is not None]
     if mlp:
         all_or_none("bias.mlp", mlp)
-    elif routed := [layer.moe for layer in layers if layer.moe is not None]:  # no other layer has an MLP
+    elif routed := [layer.moe for layer in skeleton.layers if layer.moe is not None]:  # no other layer has an MLP
         book.fact("bias.mlp", any(moe.down.bias for moe in routed), routed[0].down.where)
 
 
