@@ -10,7 +10,7 @@ from scaffold_tools.blueprint.facts import Blueprint, Evidence, Fact, Gap, Layer
 from scaffold_tools.blueprint.fallback import declared_facts, named_roles
 from scaffold_tools.blueprint.keys import account
 from scaffold_tools.blueprint.latent import OWN_FACTS, derive_latent, is_latent
-from scaffold_tools.blueprint.mamba import absent_facts
+from scaffold_tools.blueprint.mamba import absent_facts, account_mamba
 from scaffold_tools.blueprint.measured import Draft, declared_number, derive_facts
 from scaffold_tools.blueprint.moe import (
     DENSE_FACTS,
@@ -57,6 +57,7 @@ def derive_blueprint(
         derive_shared_width(observations, draft)
         derive_latent(observations, draft)
         derive_rope(observations, draft)
+        account_mamba(observations, draft)
         draft.gaps.extend(_failures(observations))
     else:
         reason = str((observations or {}).get("error", "the probe did not run"))

@@ -14,6 +14,8 @@ _PARITY = "scaffold verify: logits.max_abs"
 _MIXER_PY = "megatron/core/ssm/mamba_mixer.py"
 HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads")
 """Keys from which the base bridge may take attention heads, which megatron-core divides by even without attention."""
+EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
+"""Keys of the number of experts."""
 MULTIPLIERS = tuple(f"mamba.multiplier.{part}" for part in ("z", "x", "B", "C", "dt"))
 
 
@@ -67,13 +69,21 @@ def _without_mlp(blueprint: Blueprint) -> str:
     return "some" if any(flags) else "all"
 
 
+def _says_no_experts(blueprint: Blueprint) -> bool:
+    """The base bridge would hand the 0 on, which megatron-core refuses."""
+    return any(use.key in EXPERTS and use.value == 0 and type(use.value) is int for use in blueprint.keys)
+
+
 def _settings(blueprint: Blueprint) -> list[ProviderSetting]:
+    rows = [ProviderSetting("num_moe_experts", None, Const(None), comment="the config says 0")]
+    rows = rows if _says_no_experts(blueprint) else []
     if not mamba_everywhere(blueprint):
-        return [ProviderSetting("hetereogenous_dist_checkpoint", True, comment="layers have different parameters")]
-    rows = [ProviderSetting("position_embedding_type", "none", comment="no layer attends")]
+        comment = "layers have different parameters"
+        return [*rows, ProviderSetting("hetereogenous_dist_checkpoint", True, comment=comment)]
+    rows.append(ProviderSetting("position_embedding_type", "none", comment="no layer attends"))
     if not any(use.key in HEADS and use.key != "num_heads" for use in blueprint.keys):
         rows.append(
-            ProviderSetting("num_attention_heads", 1, Const(1), "megatron-core asks for one, though none attends")
+            ProviderSetting("num_attention_heads", 1, comment="megatron-core divides by them, though no layer attends")
         )
     return rows
 

@@ -1,0 +1,50 @@
+"""Facts of models with state space layers: what such a layer has no place for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from scaffold_tools.blueprint.measured import Draft
+from scaffold_tools.blueprint.rules import RULES
+
+ATTENTION = ("attention.", "num_attention_heads", "num_query_groups", "head_dim", "qk_norm.", "bias.qkv", "bias.o")
+MLP = ("mlp.activation", "mlp.gated", "ffn_hidden_size", "bias.mlp")
+
+
+EXPANSION = ("expand", "mamba_expand")
+STEP_LIMITS = ("time_step_limit",)
+POSITIONS = ("rope_parameters", "rope_scaling", "rope_theta", "position_embedding_type", "max_position_embeddings")
+
+
+def account_mamba(answer: Mapping[str, Any], draft: Draft) -> None:
+    """Config keys that the measured sizes of state space layers hold, whatever way the code uses them."""
+    real = answer["real"]
+    layers, heads, dim = (draft.value(f"mamba.{name}") for name in ("layers", "heads", "head_dim"))
+    if layers is None:
+        return
+    hidden = draft.value("hidden_size")
+    for key in EXPANSION:
+        if isinstance(real.get(key), int) and heads and dim and hidden and real[key] * hidden == heads * dim:
+            draft.aliases.setdefault(key, "mamba.heads")
+    limit = draft.value("mamba.step_limit")
+    for key in STEP_LIMITS:
+        said = real.get(key)
+        if isinstance(said, list | tuple) and [None if math.isinf(one) else one for one in said] == limit:
+            draft.aliases.setdefault(key, "mamba.step_limit")
+    if all(layers):
+        for key in (key for key in POSITIONS if key in real):
+            draft.aliases.setdefault(key, "mamba.layers")
+
+
+def absent_facts(answer: Mapping[str, Any]) -> frozenset[str]:
+    """Facts of attention or of MLPs, where no layer of the toys has one."""
+    facts = [answer["variants"][name]["facts"] for name in ("a", "b")]
+    beginnings: tuple[str, ...] = ()
+    if all(one.get("mamba.layers") is True for one in facts):
+        beginnings += ATTENTION
+    if all(one.get("mlp.layers") is False for one in facts):
+        beginnings += MLP
+    names = {rule.name for rule in RULES if beginnings and rule.name.startswith(beginnings)}
+    return frozenset(name for name in names if not any(name in one for one in facts))
