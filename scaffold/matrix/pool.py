@@ -42,29 +42,34 @@ class _Worker:
     def run(self, case: Case, timeout: float) -> Finished:
         if self._process is None or not self._process.is_alive():
             self._start()
-        assert self._pipe is not None
+        pipe = self._pipe
+        assert pipe is not None
         with tempfile.TemporaryDirectory(dir=self._folder, ignore_cleanup_errors=True) as folder:
             try:
-                self._pipe.send((case, folder))
-                if not self._pipe.poll(timeout):
+                pipe.send((case, folder))
+                if not pipe.poll(timeout):
                     self.kill()
                     return failed(case, f"no result within {timeout:g} seconds", seconds=timeout)
-                finished: Finished = self._pipe.recv()
+                finished: Finished = pipe.recv()
             except (EOFError, OSError):
-                code = self._process.exitcode if self._process else None
+                process = self._process
+                if process is not None:
+                    process.join(10)  # its pipe ends before it does
+                code = process.exitcode if process is not None else None
                 self.kill()
                 return failed(case, f"its worker died (exit code {code})")
             return finished
 
     def kill(self) -> None:
-        """End the process; its lane ends with it, because the lane reads from it."""
+        """End the process; its lane ends with it, because the lane reads from it. Any thread may call this."""
         process, self._process = self._process, None
+        pipe, self._pipe = self._pipe, None
         if process is not None:
             process.kill()
             process.join(10)
-        if self._pipe is not None:
-            self._pipe.close()
-            self._pipe = None
+        if pipe is not None:
+            with contextlib.suppress(OSError):
+                pipe.close()
 
     def _start(self) -> None:
         context = multiprocessing.get_context("spawn")  # a forked child would inherit locks of our threads

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import multiprocessing
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 from scaffold.matrix import report
 from scaffold.matrix.case import _without_places, row_of
 from scaffold.matrix.kinds import NOT_DECODERS, Seen, why_not_a_decoder
+from scaffold.matrix.pool import run_cases
 from scaffold.matrix.run import Coverage, Options, Store, run_matrix, summary
 from scaffold.matrix.values import Case, Finished, GapLine, Row
 from scaffold.matrix.variants import VARIANTS, variants_of
@@ -53,6 +56,16 @@ def test_a_worker_that_dies_or_hangs_costs_its_case_and_nothing_else(tmp_path: P
     reasons = {row.model_type: row.reason for row in coverage.rows}
     assert "died (exit code 9)" in reasons["dies"]
     assert "within 8 seconds" in reasons["hangs"]
+
+
+def test_who_stops_listening_leaves_no_process_behind() -> None:
+    cases = run_cases([Case("well"), Case("hangs"), Case("hangs", "again")], jobs=2, timeout=60.0, work=misbehave)
+    assert next(cases)[0].model_type == "well"
+    assert multiprocessing.active_children()
+    started = time.monotonic()
+    cases.close()
+    assert time.monotonic() - started < 10
+    assert multiprocessing.active_children() == []
 
 
 def test_a_second_run_measures_only_what_ended_in_no_answer(tmp_path: Path) -> None:
