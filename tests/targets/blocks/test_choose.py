@@ -64,6 +64,7 @@ def test_every_row_is_shown_by_a_model() -> None:
     elsewhere = {
         "activation", "q/k norm unlike the layer norms", "no fused activation", "learned positions",
         "no query, key and value bias", "latent attention", "router", "norm after experts",
+        "embedding norm", "numbered positions", "sinusoidal positions",  # shown by test_derived_blocks.py
     }  # fmt: skip
     assert {row.name for row in ROWS} - shown == elsewhere
 
@@ -144,7 +145,6 @@ def test_what_has_no_block_is_a_gap() -> None:
     granite, gemma2, gemma3 = (MODELS[name]() for name in ("granite", "gemma2", "gemma3_text"))
     cases = [
         (granite.with_fact("mlp.activation", "xielu", Const("xielu")).blueprint, "mlp.activation"),
-        (with_role(granite.blueprint, role("norm.embed", "model.norm_in.weight", (1024,))), "norm.embed"),
         (with_role(gemma2.blueprint, role("attn.sinks", LAYERS + "self_attn.sinks", (16,), "other")), "attn.sinks"),
         (with_role(gemma2.blueprint, role("moe.expert.down", LAYERS + "mlp.experts.down", (1,))), "moe.expert.down"),
         (llama({"rope_type": "spiral"}).blueprint, "rope.sets"),

@@ -20,7 +20,7 @@ from scaffold_tools.blueprint.moe import (
     without_dense,
 )
 from scaffold_tools.blueprint.moe import OWN_FACTS as EXPERT_FACTS
-from scaffold_tools.blueprint.roles import NUMBER, agreed_packings, derive_roles, pattern_of
+from scaffold_tools.blueprint.roles import agreed_packings, derive_roles, pattern_of
 from scaffold_tools.blueprint.rope_sets import derive_rope
 from scaffold_tools.blueprint.stored import quantised_gap
 from scaffold_tools.errors import BadInput
@@ -113,7 +113,7 @@ def _failures(observations: Mapping[str, Any]) -> list[Gap]:
     for name in ("a", "b"):
         for entry in observations["variants"][name]["failures"]:
             subject = pattern_of(str(entry["subject"]))
-            reason = NUMBER.sub("*", str(entry["reason"]))
+            reason = re.sub(r"(?<=[A-Za-z_]\.)\d+(?=\.)", "*", str(entry["reason"]))
             sizeless = re.sub(r"\d+", "#", reason)
             gap = Gap(subject, reason, entry.get("where"), "what the code does there", "logits.max_abs")
             found.setdefault((subject, sizeless), gap)

@@ -107,9 +107,14 @@ def agreed_packings(a: dict[str, Any], b: dict[str, Any]) -> dict[str, Any]:
 def _patterns(observed: dict[str, Any]) -> list[TensorRole]:
     names = observed.get("names") or {}
     rows: dict[tuple[str, str, str], TensorRole] = {}
+    groups: dict[tuple[str, str, str], list[str]] = {}
     for entry in observed.get("roles", ()):
         disk = names.get(entry["tensor"]) or entry["tensor"]
-        key = (entry["role"], entry["param"], pattern_of(disk))
+        groups.setdefault((entry["role"], entry["param"], pattern_of(disk)), []).append(disk)
+    for entry in observed.get("roles", ()):
+        disk = names.get(entry["tensor"]) or entry["tensor"]
+        group = groups[entry["role"], entry["param"], pattern_of(disk)]
+        key = (entry["role"], entry["param"], _with_fixed_numbers(group))
         evidence = Evidence("probe", f"the toy's {entry['tensor']} acts as {entry['role']}")
         rows.setdefault(
             key,
@@ -118,6 +123,17 @@ def _patterns(observed: dict[str, Any]) -> list[TensorRole]:
             ),
         )
     return list(rows.values())
+
+
+def _with_fixed_numbers(names: list[str]) -> str:
+    """The pattern of names of one role: the layer's number is `*`, and so is any later one that varies (experts).
+
+    One that does not vary is no index of this role: `nn.Sequential` names its members by numbers.
+    """
+    found = [NUMBER.findall(name) for name in names]
+    fixed = [place for place in range(1, len(found[0])) if len({numbers[place] for numbers in found}) == 1]
+    places = iter(range(len(found[0])))
+    return NUMBER.sub(lambda match: match.group() if next(places) in fixed else "*", names[0])
 
 
 def _prefix_shift(found: list[TensorRole], table: dict[str, TensorInfo]) -> tuple[Any, list[str]]:

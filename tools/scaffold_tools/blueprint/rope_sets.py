@@ -28,7 +28,11 @@ def derive_rope(answer: Mapping[str, Any], draft: Draft) -> None:
     failed = {entry["subject"] for entry in answer["variants"]["a"]["failures"]}
     if "position.kind" not in failed:
         alibi = all(answer["variants"][name]["facts"].get("alibi") is True for name in ("a", "b"))
-        kind = "rope" if turning["a"] else "alibi" if alibi else "learned" if learned else "none"
+        sinusoid = "position.sinusoid" in answer["variants"]["a"]["facts"]
+        absolute = "learned" if learned else "sinusoidal" if sinusoid else "none"
+        kind = "rope" if turning["a"] else "alibi" if alibi else absolute
+        if kind in ("rope", "alibi") and absolute != "none":
+            draft.gaps.append(Gap("position.kind", f"{absolute} positions on top of {kind}"))
         _const(draft, "position.kind", kind, "queries and keys before and after", answer)
     if not turning["a"]:
         draft.aliases |= dict.fromkeys(ROPE_KEYS, "position.kind")
@@ -60,6 +64,11 @@ def _shape(draft: Draft, turning: Mapping[str, list[Any]], answer: Mapping[str, 
         _const(draft, "rope.pairing", pairings.pop(), "which dimensions mix", answer)
     else:
         draft.gaps.append(Gap("rope.pairing", f"differs between layers: {sorted(pairings)}"))
+    turns = {one.get("reversed", False) for layers in turning.values() for one in layers}
+    if len(turns) == 1:
+        _const(draft, "rope.reversed", turns.pop(), "the sense of the rotation", answer)
+    else:
+        draft.gaps.append(Gap("rope.reversed", "layers rotate in both senses"))
     dims = {name: {one["dim"] for one in layers} for name, layers in turning.items()}
     if any(len(found) > 1 for found in dims.values()):
         draft.gaps.append(Gap("rope.dim", f"differs between layers: {sorted(dims['a'])}"))

@@ -14,7 +14,7 @@ from scaffold_tools.targets.megatron_bridge.exports import config_exports
 from scaffold_tools.targets.megatron_bridge.mappings import Mappings, local_names
 from scaffold_tools.targets.megatron_bridge.naming import Names
 from scaffold_tools.targets.megatron_bridge.profile import Profile
-from scaffold_tools.targets.megatron_bridge.rules import Setting, activation_alias, assign
+from scaffold_tools.targets.megatron_bridge.rules import Setting, activation_alias, activation_key, assign
 
 _CONVERSION = "megatron.bridge.models.conversion"
 _GROUPS = (
@@ -86,11 +86,12 @@ def bridge_context(
         rows.append(Setting("attention_dropout", "0.0"))
     rows.extend(TRAINING)
     exports = config_exports(blueprint, profile, settings)
-    alias = activation_alias(blueprint, profile)
+    alias = activation_alias(blueprint, profile) or _block_alias(blueprint, profile, blocks, names, code)
     context: dict[str, Any] = {
         "package": code.package,
         "architecture": blueprint.architecture,
         "by_class": blueprint.in_transformers,
+        "listed": code.package is not None and not blueprint.architecture.endswith(profile.suffixes),
         "provider_class": blocks.provider_class,
         "model_type": blueprint.model_type,
         "bridge_class": names.bridge_class,
@@ -117,6 +118,17 @@ def bridge_context(
     }
     context["imports"] = _imports(context, rows, names=names, code=code, blocks=blocks, mappings=mappings, alias=alias)
     return context
+
+
+def _block_alias(
+    blueprint: Blueprint, profile: Profile, blocks: BlockPlan, names: Names, code: Code
+) -> tuple[str, str, str] | None:
+    """An activation of the modeling module, where the base bridge would refuse the config's name for it."""
+    symbol = next((row.symbol for row in blocks.provider_settings if row.name == "activation_func"), None)
+    name = activation_key(blueprint)[1]
+    if symbol is None or name in dict(profile.activations):
+        return None
+    return name, f"{code.folder}.modeling_{names.stem}", symbol
 
 
 def _unique(rows: Iterable[Setting]) -> list[Setting]:
@@ -170,6 +182,8 @@ def _imports(
         found |= set(setting.imports)
     if alias is not None:
         found.add(alias[1:])
+    if context["listed"]:
+        found.add((_CONVERSION, "auto_bridge"))
     for asked in blocks.provider_settings:
         if asked.symbol is not None:
             found.add((f"{code.folder}.modeling_{names.stem}", asked.symbol))

@@ -122,8 +122,19 @@ def _design(blueprint: Blueprint, profile: Profile, options: Options) -> _Design
     }
     known = {(gap.subject, gap.reason) for gap in blueprint.gaps}
     found = (*settlement.gaps, *mappings.gaps, *blocks.gaps)
+    if profile.layout == "checkout" and not blueprint.architecture.endswith(profile.suffixes):
+        found = (*found, _unlisted(blueprint.architecture))
     gaps = (*blueprint.gaps, *(gap for gap in found if (gap.subject, gap.reason) not in known))
     return _Design(blueprint, profile, names, blocks, settlement, settings, mappings, gaps, common)
+
+
+def _unlisted(architecture: str) -> Gap:
+    return Gap(
+        "registration",
+        f"AutoBridge loads architectures by the end of their names, and {architecture} ends in none of them",
+        write_what="the name in SUPPORTED_HF_ARCHITECTURES of models/conversion/auto_bridge.py",
+        check="scaffold verify: registration",
+    )
 
 
 def _module_files(design: _Design, folder: str, code: contexts.Code) -> list[_File]:

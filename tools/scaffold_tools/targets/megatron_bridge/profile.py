@@ -56,6 +56,8 @@ class Profile:
     families: tuple[str, ...]
     """Folders under `models/`."""
     notes: tuple[str, ...] = ()
+    suffixes: tuple[str, ...] = ("ForCausalLM", "ForConditionalGeneration")
+    """Ends of the architecture names that AutoBridge loads."""
 
     def registration(self, architecture: str) -> Registration | None:
         """The bridge that the target has for this architecture, or None."""
@@ -94,6 +96,7 @@ def read_profile(root: Path, *, lane_site_packages: Path | None = None) -> Profi
             sorted(path.name for path in (bridge / "models").iterdir() if (path / "__init__.py").is_file())
         ),
         notes=notes,
+        suffixes=_suffixes(conversion / "auto_bridge.py"),
     )
 
 
@@ -132,6 +135,17 @@ def _provider_fields(bridge: Path, core: Path) -> frozenset[str]:
 
 def _is_classvar(node: ast.AnnAssign) -> bool:
     return "ClassVar" in ast.unparse(node.annotation)
+
+
+def _suffixes(path: Path) -> tuple[str, ...]:
+    """SUPPORTED_HF_ARCHITECTURES; the two that AutoBridge had before it was a list, where there is none."""
+    for node in _tree(path).body:
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        value = getattr(node, "value", None)
+        named = any(isinstance(one, ast.Name) and one.id == "SUPPORTED_HF_ARCHITECTURES" for one in targets)
+        if named and isinstance(value, ast.Tuple):
+            return tuple(str(item.value) for item in value.elts if isinstance(item, ast.Constant))
+    return ("ForCausalLM", "ForConditionalGeneration")
 
 
 def _activations(path: Path) -> tuple[tuple[str, str], ...]:

@@ -103,9 +103,9 @@ def activation_key(blueprint: Blueprint) -> tuple[str | None, str]:
 def activation_alias(blueprint: Blueprint, profile: Profile) -> tuple[str, str, str] | None:
     """(config's name, module, function) where the base bridge would refuse the name, and so never reach ours."""
     name, curve = activation_key(blueprint)[1], blueprint.value("mlp.activation")
-    if name in dict(profile.activations) or curve not in FUNCTIONS:
+    if name in dict(profile.activations):
         return None
-    return (name, *FUNCTIONS[curve])
+    return (name, *FUNCTIONS[curve]) if curve in FUNCTIONS else None
 
 
 def _base_curve(view: View) -> str | None:
@@ -304,6 +304,7 @@ ROWS: tuple[Row, ...] = (
     # Residual stream, embedding and logits: stock GPTModel multiplies by nothing
     Row("residual.parallel", is_value(False), derived="layers of megatron-core are sequential"),
     Row("residual.multiplier", is_value(1.0, 1, None), derived=_OFF),
+    Row("embedding.norm", is_value(False), derived="the embedding of megatron-core has no norm"),
     Row("embedding.multiplier", is_value(1.0, 1, None), derived=_OFF),
     Row("logits.multiplier", is_value(1.0, 1, None), derived=_OFF),
     Row("logits.softcap", is_value(None), derived=_OFF),
@@ -356,6 +357,8 @@ ROWS: tuple[Row, ...] = (
         settings=constant("position_embedding_type", "learned_absolute"),
     ),
     Row("position.kind", is_value("none"), settings=constant("position_embedding_type", "none")),
+    Row("position.offset", is_value(0), derived="megatron-core numbers positions from 0"),
+    Row("rope.reversed", is_value(False), derived="angles grow with the position"),
     Row("rope.pairing", is_value("half", None), derived="halves rotate together in megatron-core"),
     Row(
         "rope.pairing",

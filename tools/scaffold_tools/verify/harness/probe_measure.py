@@ -14,11 +14,12 @@ from probe_mla import NORM_ROLES, latent_facts, read_latent, score_scale
 from probe_mlp import fit_mlp
 from probe_norms import fit_norm
 from probe_notebook import Notebook, close, note_linear, note_norm, note_tensor
+from probe_positions import fit_start
 from probe_rope import fit_rotation
 from probe_sinks import note_sinks
 from probe_structure import Linear
 from probe_trace import Graph
-from probe_values import TOLERANCE, Unmeasured, bend, clean, misfit, ratio
+from probe_values import bend, clean, ratio
 
 EVERYWHERE = ("residual.", "mlp.")
 """Beginnings of facts that every layer has, whatever mixes its positions."""
@@ -74,30 +75,14 @@ def _whole_model(book: Notebook, skeleton: Skeleton, tensors: dict[str, torch.Te
 
 
 def _embedding_factor(book: Notebook, skeleton: Skeleton) -> None:
-    graph = skeleton.graph
-    start = graph.rows(skeleton.entry if skeleton.embed_norm is None else skeleton.embed_norm.x)
-    found = graph.rows(skeleton.embedding.outputs[0])
-    where = graph.where(skeleton.entry)
-    if skeleton.positions is not None:
-        _position_numbers(book, skeleton)
-        places = graph.tensors[skeleton.positions.outputs[0]].reshape(graph.length, -1).double()
-        both = torch.stack([found.flatten(), places.flatten()], dim=1)
-        factors = torch.linalg.lstsq(both, start.flatten()[:, None]).solution.flatten()
-        if misfit(both @ factors, start.flatten()) > TOLERANCE or abs(float(factors[1]) - 1) > TOLERANCE:
-            raise Unmeasured("the first layer's input is not token plus position embedding")
-        book.fact("embedding.multiplier", clean(float(factors[0])), where)
-        return
-    factor = ratio(start, found)
-    if factor is None:
-        raise Unmeasured("the first layer's input is no multiple of the token embedding")
-    book.fact("embedding.multiplier", factor, where)
-
-
-def _position_numbers(book: Notebook, skeleton: Skeleton) -> None:
-    """Learned positions must be numbered 0, 1, 2, ...: some code starts at 2."""
-    numbers = skeleton.graph.tensors[skeleton.positions.inputs[1]].flatten()
-    if not torch.equal(numbers, torch.arange(skeleton.graph.length)):
-        book.fail("embed.positions", f"positions are numbered from {int(numbers[0])}", skeleton.positions.where)
+    where = skeleton.graph.where(skeleton.entry)
+    book.fact("embedding.norm", skeleton.embed_norm is not None, where)
+    start = fit_start(skeleton)
+    book.fact("embedding.multiplier", start.multiplier, where)
+    if start.kind is not None:
+        book.fact("position.offset", start.offset, where)
+    if start.layout is not None:
+        book.fact("position.sinusoid", start.layout, where)
 
 
 def _logits(book: Notebook, skeleton: Skeleton) -> None:
@@ -170,7 +155,7 @@ def _same_tables(rotations: list[Any]) -> list[Any]:
 def _same_rotation(one: Any, other: Any) -> bool:
     if one is None or other is None:
         return one is other
-    if (one["pairing"], one["dim"]) != (other["pairing"], other["dim"]):
+    if any(one[name] != other[name] for name in ("pairing", "dim", "reversed")):
         return False
     pairs = zip(one["inv_freq"], other["inv_freq"], strict=True)
     close = all(abs(a - b) <= 1e-7 + 1e-4 * abs(a) for a, b in pairs)
@@ -265,8 +250,9 @@ def _attention_facts(book: Notebook, graph: Graph, layer: Layer, heads: Any) -> 
                 {
                     "pairing": q_rot.pairing,
                     "dim": q_rot.dim,
-                    "inv_freq": [round(value, 12) for value in k_rot.inv_freq],
+                    "inv_freq": [round(abs(value) if k_rot.reversed else value, 12) for value in k_rot.inv_freq],
                     "attention_factor": round(k_rot.factor, 7),
+                    "reversed": k_rot.reversed,
                 },
                 graph.where(layer.site.q) or layer.q.where,
             )

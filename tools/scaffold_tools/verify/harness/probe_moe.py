@@ -191,7 +191,7 @@ def _listed_banks(graph: Graph, own: list[Linear]) -> list[Bank]:
         groups.setdefault(pattern, []).append((int(spot.group()), linear))
     banks = []
     for pattern, members in groups.items():
-        if len({number for number, _ in members}) < 2:
+        if len({number for number, _ in members}) < 2 or _is_chain(graph, [one for _, one in members]):
             continue
         known = set(graph.params.values())
         numbers = range(max(number for number, _ in members) + 1)
@@ -205,6 +205,12 @@ def _listed_banks(graph: Graph, own: list[Linear]) -> list[Bank]:
         bank.uses = [Use(number, one.x, one.y, one.node) for number, one in members]
         banks.append(bank)
     return banks
+
+
+def _is_chain(graph: Graph, members: list[Linear]) -> bool:
+    """Whether one feeds another: `nn.Sequential` numbers its members too, but experts stand side by side."""
+    outputs = {one.y for one in members}
+    return any(outputs & graph.ancestors(one.x, outputs) for one in members)
 
 
 def _order(graph: Graph, banks: list[Bank]) -> tuple[list[Bank], Bank]:

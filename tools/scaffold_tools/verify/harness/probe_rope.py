@@ -22,6 +22,11 @@ class Rotation:
     rest_factor: float
     """Factor on the dimensions that are not rotated (1 where all are)."""
 
+    @property
+    def reversed(self) -> bool:
+        """Whether angles fall with the position."""
+        return all(frequency < 0 for frequency in self.inv_freq)
+
 
 def fit_rotation(before: torch.Tensor, after: torch.Tensor) -> Rotation | None:
     """Recover the rotation between two [heads, S, dim] tensors; None when there is none.

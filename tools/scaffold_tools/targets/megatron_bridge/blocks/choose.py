@@ -8,6 +8,7 @@ import re
 from scaffold_tools.blueprint.facts import Blueprint
 from scaffold_tools.errors import BadInput
 from scaffold_tools.targets.megatron_bridge.blocks.attention import ROWS as ATTENTION
+from scaffold_tools.targets.megatron_bridge.blocks.embedding import ROWS as EMBEDDING
 from scaffold_tools.targets.megatron_bridge.blocks.fragments import needs_layer_spec
 from scaffold_tools.targets.megatron_bridge.blocks.gaps import find_gaps
 from scaffold_tools.targets.megatron_bridge.blocks.layer import ROWS as LAYER
@@ -22,7 +23,19 @@ from scaffold_tools.targets.megatron_bridge.blocks.qk_norm import ROWS as QK_NOR
 from scaffold_tools.targets.megatron_bridge.blocks.rope import ROWS as ROPE
 from scaffold_tools.targets.megatron_bridge.blocks.scaling import ROWS as SCALING
 
-ROWS: tuple[BlockRow, ...] = (*MAMBA, *MLA, *SCALING, *NORMS, *ROPE, *QK_NORM, *ATTENTION, *MLP, *LAYER, *MOE)
+ROWS: tuple[BlockRow, ...] = (
+    *MAMBA,
+    *MLA,
+    *EMBEDDING,
+    *SCALING,
+    *NORMS,
+    *ROPE,
+    *QK_NORM,
+    *ATTENTION,
+    *MLP,
+    *LAYER,
+    *MOE,
+)
 """The block table, in the order in which a reader meets the blocks in a generated file."""
 
 _CLASS_TAIL = re.compile(r"(ForCausalLM|LMHeadModel|Model|ForConditionalGeneration)$")

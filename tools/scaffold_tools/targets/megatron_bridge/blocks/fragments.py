@@ -84,6 +84,13 @@ FRAGMENTS: tuple[Fragment, ...] = (
     ),
     Fragment("qk_norm_own", _any("qk_norm_own"), (_CONFIG,)),
     Fragment("embedding", _any("embedding_multiplier"), (_TENSOR,), ("torch",)),
+    Fragment(
+        "embed_norm",
+        _any("embed_norm"),
+        (_TENSOR, Import("megatron.bridge.models.gemma.modules", "extend_instance")),
+        ("torch",),
+    ),
+    Fragment("positions", _any("positions"), (_CONFIG, _TENSOR), ("torch",)),
     Fragment("output", _any("logits_multiplier", "logits_softcap"), (_TENSOR,), ("torch",)),
     Fragment(
         "head_bias",
@@ -284,6 +291,7 @@ _USES: tuple[tuple[frozenset[str], tuple[Import, ...], tuple[str, ...], tuple[st
     ),
     (_any("alibi"), (Import("megatron.core.utils", "get_pg_rank"),), ("math",), ()),
     (_any("rope_attention_factor"), (), ("torch",), ()),
+    (_any("sinusoid"), (), ("math",), ()),
 )
 
 
@@ -308,6 +316,8 @@ def _uses_by_feature(features: frozenset[str]) -> tuple[list[Import], list[str],
             imports.append(Import("megatron.core.transformer.mlp", "MLPSubmodules"))
             engine |= {name for name in _ENGINE_LINEARS if name in value}
     if "qk_norm_own" in features and "qk_norm_no_bias" not in features:
+        engine.add("TENorm")
+    if "embed_norm" in features and "plain_norm" not in features:
         engine.add("TENorm")
     if "qk_norm_after_rope" in features and "qk_norm_own" not in features:
         engine.add("TENorm")

@@ -24,12 +24,6 @@ class GapRow(NamedTuple):
 
 ROWS: tuple[GapRow, ...] = (
     GapRow(
-        "norm.embed",
-        lambda blueprint, features: has(blueprint, "norm.embed"),
-        "a norm on the embedding output has no place in megatron-core's GPT model",
-        "an embedding with a norm, and its parameter mapping",
-    ),
-    GapRow(
         "mlp.activation",
         lambda blueprint, features: (
             blueprint.value("mlp.activation") is not None

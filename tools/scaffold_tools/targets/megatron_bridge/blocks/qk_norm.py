@@ -46,11 +46,16 @@ def _is_own_config(blueprint: Blueprint) -> bool:
         or not same(blueprint, "qk_norm.eps", "norm.eps")
         or not same(blueprint, "qk_norm.zero_centered", "norm.zero_centered")
         or blueprint.value("norm.affine") is False
+        or _is_bare(blueprint)
     )
 
 
+def _is_bare(blueprint: Blueprint) -> bool:
+    return blueprint.value("qk_norm.affine") is False
+
+
 def _lacks_bias(blueprint: Blueprint) -> bool:
-    return norm_kind(blueprint) == "layernorm" and not has(blueprint, "norm.q", "bias")
+    return _is_bare(blueprint) or (norm_kind(blueprint) == "layernorm" and not has(blueprint, "norm.q", "bias"))
 
 
 def _after_rope(blueprint: Blueprint) -> bool:
@@ -114,6 +119,8 @@ def _full(blueprint: Blueprint, naming: Naming) -> Part:
 
 def _own_config(blueprint: Blueprint, naming: Naming) -> Part:
     bare = ("qk_norm_no_bias",) if _lacks_bias(blueprint) else ()
+    if _is_bare(blueprint):
+        bare = (*bare, "qk_norm_bare")
     return Part(
         features=("qk_norm_own", *bare, *_shared_features(blueprint)),
         fields=_eps_field(blueprint),
@@ -143,7 +150,7 @@ ROWS: tuple[BlockRow, ...] = (
     BlockRow(
         "q/k norm unlike the layer norms",
         "megatron-core builds q/k norms with kind, epsilon and centring of the layer norms",
-        ("qk_norm.kind", "qk_norm.norm", "qk_norm.bias", "qk_norm.eps", "qk_norm.zero_centered"),
+        ("qk_norm.kind", "qk_norm.norm", "qk_norm.bias", "qk_norm.affine", "qk_norm.eps", "qk_norm.zero_centered"),
         _is_own_config,
         _own_config,
     ),

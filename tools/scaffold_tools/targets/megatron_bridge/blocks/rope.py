@@ -36,17 +36,26 @@ def rope_sets(blueprint: Blueprint) -> list[dict[str, Any]]:
     return list(blueprint.value("rope.sets") or [])
 
 
+def is_reversed(blueprint: Blueprint) -> bool:
+    """Whether angles fall with the position."""
+    return blueprint.value("rope.reversed") is True
+
+
 def _needs_own_tables(blueprint: Blueprint) -> bool:
     if is_latent(blueprint):
         return False
     sets = rope_sets(blueprint)
-    return len(sets) > 1 or any(one.get("type", "default") not in STOCK_TYPES for one in sets)
+    return (
+        len(sets) > 1 or is_reversed(blueprint) or any(one.get("type", "default") not in STOCK_TYPES for one in sets)
+    )
 
 
 def _part(blueprint: Blueprint, naming: Naming) -> Part:
     sets = rope_sets(blueprint)
     types = {str(one.get("type", "default")) for one in sets}
     gaps = _unknown_types(types) + _unknown_layout(blueprint, sets)
+    if is_reversed(blueprint) and types != {"default"}:
+        gaps += (Gap("rope.reversed", f"rope of type {', '.join(sorted(types))} that turns the other way"),)
     if gaps:
         return Part(gaps=gaps, covers=())
     features = ["rope"]
@@ -58,6 +67,8 @@ def _part(blueprint: Blueprint, naming: Naming) -> Part:
         features.append("rope_attention_factor")
     if any((one.get("parameters") or {}).get("alpha") for one in sets):
         features.append("rope_alpha")
+    if is_reversed(blueprint):
+        features.append("rope_reversed")
     root = str(sets[0]["config_key"]).rpartition(".")[0] if len(sets) > 1 else str(sets[0]["config_key"])
     fields = [
         ProviderField(
@@ -166,7 +177,7 @@ ROWS: tuple[BlockRow, ...] = (
     BlockRow(
         "rotary tables",
         "megatron-core fixes the constants of scaled rope and has one rotary table for all layers",
-        ("rope.sets",),
+        ("rope.sets", "rope.reversed"),
         _needs_own_tables,
         _part,
     ),

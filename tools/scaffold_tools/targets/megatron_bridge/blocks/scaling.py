@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from scaffold_tools.blueprint.facts import Blueprint, Product
+from scaffold_tools.targets.megatron_bridge.blocks.embedding import ABSOLUTE
 from scaffold_tools.targets.megatron_bridge.blocks.facts import differs_from, expression, is_number
 from scaffold_tools.targets.megatron_bridge.blocks.model import BlockRow, Naming, Part, ProviderField
 
@@ -14,6 +15,8 @@ def _embedding(blueprint: Blueprint, naming: Naming) -> Part:
         # sqrt(hidden_size) is irrational: the Gemma family keeps it in the dtype of the weights, so in bf16 the factor
         # itself is rounded. Multipliers that are config values are applied as Python floats.
         features.append("embedding_multiplier_in_dtype")
+    if blueprint.value("position.kind") in ABSOLUTE:
+        features.append("embedding_multiplier_on_tokens")
     return Part(
         features=tuple(features),
         fields=(

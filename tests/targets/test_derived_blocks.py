@@ -1,0 +1,158 @@
+"""From a config alone to proven logits, and the same with one wrong belief."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scaffold_tools.blueprint.derive import derive_blueprint
+from scaffold_tools.blueprint.facts import Blueprint, Const, Fact
+from scaffold_tools.blueprint.probing import probe_model
+from scaffold_tools.source.read import read_inventory
+from scaffold_tools.targets.megatron_bridge.plan import make_plan
+from scaffold_tools.verify.evidence import Evidence
+from scaffold_tools.verify.lane import LaneSession
+from scaffold_tools.verify.run import Integration, verify_integration
+from scaffold_tools.workspace import apply
+from support.lane_fixture import lane
+from targets.blocks.packages import lane_profile
+
+__all__ = ["lane"]
+
+pytestmark = pytest.mark.lane
+SMALL = {"vocab_size": 512, "tie_word_embeddings": True}
+
+
+def _config(model_type: str, architecture: str, **rest: Any) -> dict[str, Any]:
+    return {**SMALL, "model_type": model_type, "architectures": [architecture], **rest}
+
+
+CONFIGS: dict[str, dict[str, Any]] = {
+    "bloom": _config("bloom", "BloomForCausalLM", hidden_size=256, n_head=8, n_layer=4),
+    "opt": _config(
+        "opt", "OPTForCausalLM", hidden_size=256, ffn_dim=1024, num_attention_heads=8, num_hidden_layers=4,
+        max_position_embeddings=128, word_embed_proj_dim=256,
+    ),
+    "xglm": _config(
+        "xglm", "XGLMForCausalLM", d_model=256, ffn_dim=1024, attention_heads=8, num_layers=4, scale_embedding=True,
+        max_position_embeddings=128,
+    ),
+    "gpt2": _config("gpt2", "GPT2LMHeadModel", n_embd=256, n_head=8, n_layer=4, n_positions=128),
+    "codegen": _config(
+        "codegen", "CodeGenForCausalLM", n_embd=512, n_head=8, n_layer=4, n_positions=128, rotary_dim=32, n_ctx=128,
+        tie_word_embeddings=False,
+    ),
+    "nanochat": _config(
+        "nanochat", "NanoChatForCausalLM", hidden_size=256, intermediate_size=1024, num_attention_heads=8,
+        num_key_value_heads=8, num_hidden_layers=4, max_position_embeddings=128, tie_word_embeddings=False,
+    ),
+    "phi": _config(
+        "phi", "PhiForCausalLM", hidden_size=256, intermediate_size=1024, num_attention_heads=8, num_hidden_layers=4,
+        partial_rotary_factor=0.5, tie_word_embeddings=False,
+    ),
+    "glm4": _config(
+        "glm4", "Glm4ForCausalLM", hidden_size=256, intermediate_size=704, num_attention_heads=8, pad_token_id=0,
+        num_key_value_heads=2, num_hidden_layers=4, head_dim=32, tie_word_embeddings=False,
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def blueprints(lane: LaneSession, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Blueprint]:
+    found = {}
+    for name, config in CONFIGS.items():
+        folder = tmp_path_factory.mktemp(name)
+        (folder / "config.json").write_text(json.dumps(config))
+        inventory = read_inventory(str(folder), derive_table=lambda request: lane.call("tensor_table", request))
+        found[name] = derive_blueprint(inventory, None, probe_model(lane, inventory))
+    return found
+
+
+def proof(lane: LaneSession, blueprint: Blueprint, config: dict[str, Any], folder: Path) -> Evidence:
+    plan = make_plan(blueprint, root=folder / "package", profile=lane_profile())
+    apply(plan, folder / "package", record_dir=folder / "record")
+    integration = Integration("package", folder / "package", plan.package)
+    return verify_integration(
+        lane, integration, config=config, architecture=blueprint.architecture, workdir=folder / "toys"
+    )
+
+
+def believing(blueprint: Blueprint, name: str, value: Any) -> Blueprint:
+    fact = Fact(name, value, "measured", (), Const(value))
+    return dataclasses.replace(blueprint, facts=(*(one for one in blueprint.facts if one.name != name), fact))
+
+
+@pytest.mark.parametrize("name", sorted(CONFIGS))
+def test_what_was_derived_is_proven(
+    lane: LaneSession, blueprints: dict[str, Blueprint], name: str, tmp_path: Path
+) -> None:
+    assert blueprints[name].gaps == ()
+    found = proof(lane, blueprints[name], CONFIGS[name], tmp_path)
+    assert found.proven, [check for check in found.checks if check.status != "passed"]
+
+
+WRONG: tuple[tuple[str, str, Any], ...] = (
+    ("bloom", "norm.eps", 1e-6),
+    ("bloom", "position.kind", "none"),
+    ("opt", "position.offset", 1),
+    ("xglm", "position.sinusoid", "half:vaswani"),
+    ("xglm", "position.offset", 1),
+    ("xglm", "embedding.multiplier", 1.0),
+    ("nanochat", "rope.reversed", False),
+    ("nanochat", "embedding.norm", False),
+    ("phi", "residual.parallel", False),
+)
+
+
+@pytest.mark.parametrize(("name", "fact", "value"), WRONG, ids=[f"{name}-{fact}" for name, fact, _ in WRONG])
+def test_a_wrong_belief_is_not_proven(
+    lane: LaneSession, blueprints: dict[str, Blueprint], tmp_path: Path, name: str, fact: str, value: Any
+) -> None:
+    wrong = believing(blueprints[name], fact, value)
+    assert not proof(lane, wrong, CONFIGS[name], tmp_path).proven
+
+
+def test_a_head_without_its_bias_is_not_proven(
+    lane: LaneSession, blueprints: dict[str, Blueprint], tmp_path: Path
+) -> None:
+    phi = believing(blueprints["phi"], "bias.head", False)
+    roles = tuple(row for row in phi.roles if (row.role, row.param) != ("head", "bias"))
+    found = proof(lane, dataclasses.replace(phi, roles=roles), CONFIGS["phi"], tmp_path)
+    assert any(check.name == "logits.max_abs" and check.status == "failed" for check in found.checks)
+
+
+PACKINGS = (("codegen", "blocks4:k,v,q"), ("codegen", "per_head:q,v,k"), ("gpt2", "concat:k,q,v"))
+
+
+@pytest.mark.parametrize(("name", "packing"), PACKINGS)
+def test_a_wrong_layout_of_fused_rows_is_not_proven(
+    lane: LaneSession, blueprints: dict[str, Blueprint], tmp_path: Path, name: str, packing: str
+) -> None:
+    blueprint = blueprints[name]
+    roles = tuple(
+        dataclasses.replace(row, packing=packing) if row.role == "attn.qkv" else row for row in blueprint.roles
+    )
+    assert not proof(lane, dataclasses.replace(blueprint, roles=roles), CONFIGS[name], tmp_path).proven
+
+
+def test_post_norms_in_each_others_place_are_not_proven(
+    lane: LaneSession, blueprints: dict[str, Blueprint], tmp_path: Path
+) -> None:
+    swapped = {"norm.post_attn": "norm.post_mlp", "norm.post_mlp": "norm.post_attn"}
+    roles = tuple(dataclasses.replace(row, role=swapped.get(row.role, row.role)) for row in blueprints["glm4"].roles)
+    wrong = dataclasses.replace(blueprints["glm4"], roles=roles)
+    assert not proof(lane, wrong, CONFIGS["glm4"], tmp_path).proven
+
+
+def test_halves_of_a_fused_mlp_the_other_way_round_are_not_proven(
+    lane: LaneSession, blueprints: dict[str, Blueprint], tmp_path: Path
+) -> None:
+    glm4 = blueprints["glm4"]
+    roles = tuple(
+        dataclasses.replace(row, packing="concat:up,gate") if row.role == "mlp.gate_up" else row for row in glm4.roles
+    )
+    assert not proof(lane, dataclasses.replace(glm4, roles=roles), CONFIGS["glm4"], tmp_path).proven
