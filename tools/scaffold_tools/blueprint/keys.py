@@ -32,6 +32,8 @@ WAIVERS: tuple[WaiverRow, ...] = (
     WaiverRow(r"ignore_keys_.*|default_theta|attribute_map|keys_to_ignore.*|base_model_.*_plan", "class data"),
     WaiverRow(r"quantization_config|compression_config", "storage format"),
     WaiverRow(r"reorder_and_upcast_attn", "precision of the scores"),
+    WaiverRow(r"residual_in_fp32", "precision of the residual stream"),
+    WaiverRow(r"use_mamba_kernels|use_mem_eff_path|mamba_ssm_cache_dtype", "kernel choice"),
     WaiverRow(r"attn_implementation|attention_implementation|use_flash_attn.*|use_sdpa.*", "kernel choice"),
 )  # fmt: skip
 

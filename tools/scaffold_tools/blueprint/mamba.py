@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +14,8 @@ MLP = ("mlp.activation", "mlp.gated", "ffn_hidden_size", "bias.mlp")
 
 EXPANSION = ("expand", "mamba_expand")
 STEP_LIMITS = ("time_step_limit",)
+ACTIVATIONS = ("mamba_hidden_act", "hidden_act")
+EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts", "num_experts_per_tok")
 POSITIONS = ("rope_parameters", "rope_scaling", "rope_theta", "position_embedding_type", "max_position_embeddings")
 
 
@@ -28,14 +29,18 @@ def account_mamba(answer: Mapping[str, Any], draft: Draft) -> None:
     for key in EXPANSION:
         if isinstance(real.get(key), int) and heads and dim and hidden and real[key] * hidden == heads * dim:
             draft.aliases.setdefault(key, "mamba.heads")
-    limit = draft.value("mamba.step_limit")
-    for key in STEP_LIMITS:
-        said = real.get(key)
-        if isinstance(said, list | tuple) and [None if math.isinf(one) else one for one in said] == limit:
-            draft.aliases.setdefault(key, "mamba.step_limit")
+    for key in STEP_LIMITS if draft.value("mamba.step_limit") is not None else ():
+        draft.aliases.setdefault(key, "mamba.step_limit")
+    for key in ACTIVATIONS:  # nothing but silu is read as a state space layer
+        draft.aliases.setdefault(key, "mamba.layers")
+    for key in EXPERTS:
+        if real.get(key) == 0 and draft.value("mlp.gated") is not None:
+            draft.aliases.setdefault(key, "mlp.gated")
     if all(layers):
         for key in (key for key in POSITIONS if key in real):
             draft.aliases.setdefault(key, "mamba.layers")
+    elif draft.value("position.kind") is not None:
+        draft.aliases.setdefault("position_embedding_type", "position.kind")
 
 
 def absent_facts(answer: Mapping[str, Any]) -> frozenset[str]:

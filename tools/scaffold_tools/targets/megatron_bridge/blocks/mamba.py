@@ -6,7 +6,7 @@ Stock megatron-core gives the gated norm the epsilon 1e-5 and one mean square pe
 from __future__ import annotations
 
 from scaffold_tools.blueprint.facts import Blueprint, Const, Gap, PerLayer
-from scaffold_tools.targets.megatron_bridge.blocks.facts import expression, has, same
+from scaffold_tools.targets.megatron_bridge.blocks.facts import expression, has, key, same
 from scaffold_tools.targets.megatron_bridge.blocks.model import BlockRow, Naming, Part, ProviderField, ProviderSetting
 from scaffold_tools.targets.megatron_bridge.mamba_rules import MIXER, has_mamba, mamba_everywhere
 
@@ -77,6 +77,8 @@ def _says_no_experts(blueprint: Blueprint) -> bool:
 def _settings(blueprint: Blueprint) -> list[ProviderSetting]:
     rows = [ProviderSetting("num_moe_experts", None, Const(None), comment="the config says 0")]
     rows = rows if _says_no_experts(blueprint) else []
+    if any(use.key == "residual_in_fp32" and use.value for use in blueprint.keys):
+        rows.append(ProviderSetting("fp32_residual_connection", expression=key("residual_in_fp32")))
     if not mamba_everywhere(blueprint):
         comment = "layers have different parameters"
         return [*rows, ProviderSetting("hetereogenous_dist_checkpoint", True, comment=comment)]
