@@ -165,8 +165,9 @@ def latent_facts(graph: Graph, latent: Latent, shape: LatentShape, site: Site) -
             {
                 "pairing": turn.pairing,
                 "dim": turn.dim,
-                "inv_freq": [round(value, 12) for value in turn.inv_freq],
+                "inv_freq": [round(abs(value) if turn.reversed else value, 12) for value in turn.inv_freq],
                 "attention_factor": round(turn.factor, 7),
+                "reversed": turn.reversed,
             },
             graph.where(site.q) or latent.q.where,
         )
