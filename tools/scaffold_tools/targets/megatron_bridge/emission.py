@@ -42,6 +42,18 @@ def scalar(expression: Scalar) -> str:
     return " * ".join(factors) or "1.0"
 
 
+def whole(expression: Scalar) -> str:
+    """Code of a whole number: `hf_config.width // hf_config.heads`, for a float is no size."""
+    if isinstance(expression, Const) or all(term.power == 1.0 for term in expression.terms):
+        return scalar(expression)
+    if any(abs(term.power) != 1.0 for term in expression.terms) or not float(expression.constant).is_integer():
+        return f"round({scalar(expression)})"
+    above = Product(tuple(term for term in expression.terms if term.power > 0), expression.constant)
+    below = [config_path(term.key) for term in expression.terms if term.power < 0]
+    top = scalar(above)
+    return f"{f'({top})' if ' ' in top else top} // {below[0] if len(below) == 1 else f'({" * ".join(below)})'}"
+
+
 def _tidy(number: float) -> float | int:
     return int(number) if float(number).is_integer() and abs(number) < 1e15 else number
 

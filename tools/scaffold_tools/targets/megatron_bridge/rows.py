@@ -8,7 +8,7 @@ from typing import Any
 
 from scaffold_tools.blueprint.facts import Blueprint, Const, Expression, Fact, Gap, LayerRule, PerLayer
 from scaffold_tools.render.literals import python_literal as literal
-from scaffold_tools.targets.megatron_bridge.emission import plain_key, scalar
+from scaffold_tools.targets.megatron_bridge.emission import plain_key, scalar, whole
 from scaffold_tools.targets.megatron_bridge.profile import Profile
 
 
@@ -99,6 +99,13 @@ def derives(attribute: str) -> Callable[[View], bool]:
     return holds
 
 
+WHOLE = frozenset(
+    {"num_layers", "hidden_size", "vocab_size", "num_attention_heads", "num_query_groups", "kv_channels"}
+    | {"ffn_hidden_size", "seq_length"}
+)
+"""Attributes that are sizes."""
+
+
 def assign(
     attribute: str, expression: Expression, blueprint: Blueprint, profile: Profile, comment: str = ""
 ) -> Setting:
@@ -108,7 +115,8 @@ def assign(
     rivals = any(target == attribute and key in present for key, target in profile.config_mapping)
     key = plain_key(expression)
     row = key if key is not None and "." not in key and not rivals else None
-    return Setting(attribute, scalar(expression), comment, config_key=row, expression=expression)
+    code = whole(expression) if attribute in WHOLE else scalar(expression)
+    return Setting(attribute, code, comment, config_key=row, expression=expression)
 
 
 def sets_attribute(attribute: str, comment: str = "") -> Callable[[View], tuple[Setting, ...]]:

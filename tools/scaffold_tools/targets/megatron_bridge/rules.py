@@ -216,6 +216,11 @@ def _rope_setting(view: View, attribute: str, parameter: str) -> Setting:
 
 def _theta(view: View) -> tuple[Setting, ...]:
     """Nothing for the usual home of theta, which the base bridge knows; an assignment for any other."""
+    table = _rope_sets(view)[0]
+    if not table.get("config_key") and table.get("theta_key") != "rope_theta":
+        own = table.get("theta_key")
+        expression = Product((Term(own),)) if own else Const(table.get("theta"))
+        return (Setting("rotary_base", scalar(expression), expression=expression),)
     if _rope_key(view) in ("rope_parameters", "rope_scaling"):
         return ()
     return (_rope_setting(view, "rotary_base", "rope_theta"),)

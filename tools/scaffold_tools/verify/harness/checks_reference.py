@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import torch
 import toy as toys
 from measured import Checks, Clock
+from probe_shrink import shrink_unknown, vocabulary
 from tolerances import DEGENERATE_STD, NOISE_LIMIT
 from toy_rows import LANGUAGE_CONFIGS
 
@@ -34,16 +37,30 @@ def make_reference(request: dict[str, Any], variant: str, folder: Path, checks: 
     trusted = bool(request.get("trust_remote_code"))
     source = request.get("model_folder")
     seed = int(request.get("seed", 0))
-    config = toys.prepare(request["config"], variant, trusted, source)
+    raw = {**request["config"], "architectures": [request["architecture"]]}
+    config = toys.prepare(raw, variant, trusted, source)
+    if trusted:  # as the probe does: the toys are the same
+        config = shrink_unknown(config, raw, variant, lambda one: toys.build(one, "float32", source, trusted)[0])
     model, hf_config = toys.build(config, "float32", source, trusted)
     toys.randomise(model, seed)
     hf_config.architectures = [request["architecture"]]
-    tokens = toys.tokens(config, variant, seed)
+    tokens = toys.tokens(config, variant, seed, words=vocabulary(model) if trusted else None)
     _reach(config, tokens, checks)
     logits = run_hf(model, tokens)
     model.save_pretrained(folder)
+    if trusted and source:
+        _bring_code(Path(source), folder, raw)
     _noise(model, tokens, logits, checks, clock)
     return Reference(folder, config, tokens, logits)
+
+
+def _bring_code(source: Path, folder: Path, raw: dict[str, Any]) -> None:
+    """The model's own code lies beside its checkpoint, and the config says so."""
+    for code in source.glob("*.py"):
+        shutil.copyfile(code, folder / code.name)
+    if raw.get("auto_map"):
+        saved = folder / "config.json"
+        saved.write_text(json.dumps(json.loads(saved.read_text()) | {"auto_map": raw["auto_map"]}, indent=2))
 
 
 def run_hf(model: Any, tokens: torch.Tensor) -> torch.Tensor:

@@ -16,7 +16,7 @@ from probe_structure import find_sites
 from probe_trace import record
 
 LAYERS = {"a": 3, "b": 4}
-COUNTS = {"a": ((4, 2), (4, 4), (2, 2), (4, 1), (4,)), "b": ((6, 2), (6, 6), (6, 3), (6, 1), (6,))}
+COUNTS = {"a": ((4, 2), (4, 4), (2, 2), (4, 1), (4,)), "b": ((6, 3), (6, 6), (6, 2), (6, 1), (6,))}
 """Heads and groups: the larger count first, ratio kept above one where the model's is."""
 HEAD_DIM = {"a": 24, "b": 20}
 WIDTHS = {"a": (96, 136, 176, 208, 28, 32), "b": (120, 156, 228, 252, 18, 36)}

@@ -384,13 +384,16 @@ def _random_like(module: str, name: str, tensor: Any, generator: Any) -> Any:
     return normal / math.sqrt(fan_in)
 
 
-def tokens(toy: dict[str, Any], variant: str, seed: int, batch: int = 2) -> Any:
-    """Random token ids [batch, sequence length], inside the vocabulary and clear of special tokens."""
+def tokens(toy: dict[str, Any], variant: str, seed: int, batch: int = 2, words: int | None = None) -> Any:
+    """Random token ids [batch, sequence length], inside the vocabulary and clear of special tokens.
+
+    `words` is the size of the vocabulary where no key that is known says it.
+    """
     import torch
 
     text = next((toy[key] for key in LANGUAGE_CONFIGS if isinstance(toy.get(key), dict)), toy)
     generator = torch.Generator().manual_seed(seed + 1)
-    return torch.randint(3, text["vocab_size"] - 12, (batch, SEQUENCE_LENGTH[variant]), generator=generator)
+    return torch.randint(3, (words or text["vocab_size"]) - 12, (batch, SEQUENCE_LENGTH[variant]), generator=generator)
 
 
 def number_of_layers(toy: dict[str, Any]) -> int:

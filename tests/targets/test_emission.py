@@ -1,0 +1,28 @@
+"""Expressions become code that gives a value of the right kind."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+from scaffold_tools.blueprint.facts import Const, Product, Term
+from scaffold_tools.targets.megatron_bridge.emission import scalar, whole
+
+CONFIG = SimpleNamespace(width=384, heads=6, times=4)
+
+
+def value(code: str) -> object:
+    return eval(code, {"hf_config": CONFIG})
+
+
+def test_a_size_is_a_whole_number_and_a_factor_need_not_be() -> None:
+    quotient = Product((Term("width"), Term("heads", -1.0)))
+    assert whole(quotient) == "hf_config.width // hf_config.heads"
+    assert type(value(whole(quotient))) is int
+    assert type(value(scalar(quotient))) is float
+
+
+def test_products_and_roots_stay_whole() -> None:
+    assert value(whole(Product((Term("width"), Term("times")), 2.0))) == 3072
+    assert value(whole(Product((Term("width"), Term("times"), Term("heads", -1.0))))) == 256
+    assert type(value(whole(Product((Term("width", 0.5),))))) is int
+    assert whole(Const(7)) == "7"
