@@ -25,6 +25,8 @@ from scaffold_tools.verify.lane import LaneJobFailed
 
 SHOWN_GAPS = 8
 PACKAGES = re.compile(r"/\S*/site-packages/")
+PROBE = "probe"
+"""Subject of the gap that says that the probe broke."""
 CUSTOM_BLOCKS = "modeling_"
 """A plan with such a module has custom blocks."""
 
@@ -136,10 +138,13 @@ def row_of(start: Row, outcome: Outcome) -> Row:
     row = dataclasses.replace(start, gaps=gaps[:SHOWN_GAPS], gap_count=len(gaps), **_figures(outcome.evidence))
     blocks = [file.path for file in outcome.files if file.path.rsplit("/", 1)[-1].startswith(CUSTOM_BLOCKS)]
     if gaps:
-        first = next((gap for gap in gaps if gap.hf_source), gaps[0])
+        unprobed = next((gap for gap in gaps if gap.subject == PROBE), None)  # the rest follows from nothing measured
+        first = unprobed or next((gap for gap in gaps if gap.hf_source), gaps[0])
         more = f" (and {len(gaps) - 1} more)" if len(gaps) > 1 else ""
         reason = f"{first.subject}: {first.reason}{more}"
-        return dataclasses.replace(row, outcome="gap", reason=reason, hf_source=first.hf_source)
+        return dataclasses.replace(
+            row, outcome="gap", reason=reason, hf_source=first.hf_source, unexplained=unprobed is not None
+        )
     if not outcome.proven:
         return dataclasses.replace(row, outcome="gap", reason=_failure(outcome.evidence), unexplained=True)
     if blocks:

@@ -51,7 +51,7 @@ class Row:
     hf_source: str | None = None
     """The line of transformers that the reason is about."""
     unexplained: bool = False
-    """A check failed and no gap says why: a fault of ours, or a rule that is missing."""
+    """A check failed and no gap says why, or the probe or something else broke: a fault of ours."""
     structure: str = ""
     """What the classification says of it."""
     logits_max_abs: dict[str, float | str | None] | None = None

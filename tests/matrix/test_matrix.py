@@ -151,6 +151,13 @@ def test_equal_logits_do_not_make_up_for_a_gap() -> None:
     assert row.reason == "t: has no role (and 1 more)"
 
 
+def test_a_probe_that_broke_is_a_fault_of_ours_and_the_reason() -> None:
+    """Of what was never measured, the other gaps say nothing."""
+    row = row_of(START, outcome(gaps=(Gap("t", "has no role", "modeling_x.py:7"), Gap("probe", "KeyError: 'x'"))))
+    assert (row.outcome, row.unexplained) == ("gap", True)
+    assert row.reason == "probe: KeyError: 'x' (and 1 more)"
+
+
 def test_failed_logits_without_a_gap_are_visible_as_that() -> None:
     row = row_of(START, outcome(logits="failed"))
     assert (row.outcome, row.unexplained) == ("gap", True)
