@@ -54,6 +54,16 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "phi", "PhiForCausalLM", hidden_size=256, intermediate_size=1024, num_attention_heads=8, num_hidden_layers=4,
         partial_rotary_factor=0.5, tie_word_embeddings=False,
     ),
+    "ministral3": _config(
+        "ministral3", "Ministral3ForCausalLM", hidden_size=256, intermediate_size=704, num_attention_heads=8,
+        num_key_value_heads=2, num_hidden_layers=4, head_dim=32, tie_word_embeddings=False, sliding_window=None,
+        max_position_embeddings=16384,
+        rope_parameters={
+            "type": "yarn", "rope_type": "yarn", "rope_theta": 1000000.0, "factor": 16.0, "beta_fast": 32.0,
+            "beta_slow": 1.0, "mscale": 1.0, "mscale_all_dim": 1.0, "llama_4_scaling_beta": 0.1,
+            "original_max_position_embeddings": 1024,
+        },
+    ),
     "glm4": _config(
         "glm4", "Glm4ForCausalLM", hidden_size=256, intermediate_size=704, num_attention_heads=8, pad_token_id=0,
         num_key_value_heads=2, num_hidden_layers=4, head_dim=32, tie_word_embeddings=False,
@@ -105,6 +115,8 @@ WRONG: tuple[tuple[str, str, Any], ...] = (
     ("nanochat", "rope.reversed", False),
     ("nanochat", "embedding.norm", False),
     ("phi", "residual.parallel", False),
+    ("ministral3", "attention.temperature.beta", 0.1),
+    ("ministral3", "attention.temperature.length", 1024),
 )
 
 

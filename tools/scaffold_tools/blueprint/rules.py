@@ -45,6 +45,8 @@ RULES: tuple[FactRule, ...] = (
     FactRule("logits.multiplier", "float", ("logit_scale",), 1.0),
     FactRule("logits.softcap", "float", ("final_logit_softcapping",)),
     FactRule("attention.scale", "float", ("attention_multiplier",)),
+    FactRule("attention.temperature.beta", "float", ("rope_parameters.llama_4_scaling_beta",)),
+    FactRule("attention.temperature.length", "int", ("rope_parameters.original_max_position_embeddings",)),
     FactRule("attention.softcap", "float", ("attn_logit_softcapping",)),
     FactRule("attention.window", "layers", ("sliding_window",)),
     FactRule("attention.sinks", "flag", (), False),

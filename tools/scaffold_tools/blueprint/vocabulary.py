@@ -121,6 +121,10 @@ FACTS: tuple[FactRow, ...] = (
     FactRow("logits.multiplier", "float", "factor on the logits (before any softcap)"),
     FactRow("logits.softcap", "float | None", "c in c*tanh(logits/c)"),
     FactRow("attention.scale", "float", "factor on q.k before softmax"),
+    FactRow(
+        "attention.temperature.beta", "float", "queries are multiplied by 1 + beta * log(1 + floor(position / length))"
+    ),
+    FactRow("attention.temperature.length", "int", "length in that factor"),
     FactRow("attention.softcap", "float | None", "c in c*tanh(scores/c)"),
     FactRow("attention.window", "list[int | None] per layer", "keys a query sees, itself included; None = all"),
     FactRow("attention.sinks", "bool", "one learnt number a head is one more score in the softmax, and has no value"),

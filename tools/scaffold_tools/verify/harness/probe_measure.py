@@ -18,6 +18,7 @@ from probe_positions import fit_start
 from probe_rope import fit_rotation
 from probe_sinks import note_sinks
 from probe_structure import Linear
+from probe_temperature import fit_temperature
 from probe_trace import Graph
 from probe_values import bend, clean, ratio
 
@@ -237,7 +238,15 @@ def _latent(graph: Graph, layer: Layer) -> dict[str, tuple[Any, str | None]]:
 def _attention_facts(book: Notebook, graph: Graph, layer: Layer, heads: Any) -> dict[str, tuple[Any, str | None]]:
     found: dict[str, tuple[Any, str | None]] = {"num_query_groups": (heads.groups, layer.k.where)}
     found["attention.clip_qkv"] = (heads.clip, layer.q.where)
-    q_turn = book.attempt("rope", lambda: (fit_rotation(heads.q_before, heads.q),), layer.site.product.where)
+    scaled = book.attempt(
+        "attention.temperature", lambda: fit_temperature(heads.q_before, heads.q), layer.site.product.where
+    )
+    queries = heads.q
+    if scaled is not None and scaled[0] is not None:
+        found["attention.temperature.beta"] = (float(f"{scaled[0].beta:.6g}"), layer.q.where)
+        found["attention.temperature.length"] = (scaled[0].length, layer.q.where)
+        queries = heads.q / scaled[1][None, :, None]
+    q_turn = book.attempt("rope", lambda: (fit_rotation(heads.q_before, queries),), layer.site.product.where)
     k_turn = book.attempt("rope", lambda: (fit_rotation(heads.k_before, heads.k),), layer.site.product.where)
     hidden_scale = 1.0
     if q_turn is not None and k_turn is not None:

@@ -117,7 +117,32 @@ def _head_bias(blueprint: Blueprint, naming: Naming) -> Part:
     )
 
 
+def _temperature(blueprint: Blueprint, naming: Naming) -> Part:
+    names = (("beta", "float", "0.0"), ("length", "int", "1"))
+    return Part(
+        features=("query_temperature",),
+        fields=tuple(
+            ProviderField(
+                f"query_temperature_{name}",
+                annotation,
+                default,
+                expression(blueprint, f"attention.temperature.{name}"),
+                blueprint.value(f"attention.temperature.{name}"),
+                "Queries grow with the position: 1 + beta * log(1 + floor(position / length)).",
+            )
+            for name, annotation, default in names
+        ),
+    )
+
+
 ROWS: tuple[BlockRow, ...] = (
+    BlockRow(
+        "query temperature",
+        "queries are scaled by a factor that grows with the position",
+        ("attention.temperature.beta", "attention.temperature.length"),
+        lambda blueprint: is_number(blueprint.value("attention.temperature.beta")),
+        _temperature,
+    ),
     BlockRow(
         "attention softcap",
         "attention scores are capped by tanh, which the fused kernels of Transformer Engine do not do",

@@ -55,7 +55,7 @@ BLOCK_FEATURES = frozenset({"latent_attention", "expert_layers", "mamba"})
 """Layers that differ from each other, or that the spec of one layer does not build."""
 ROUTED = frozenset({"own_router", "expert_post_norm"})
 """What changes the experts themselves."""
-SELF_ATTENTION_FEATURES = frozenset({"rope_sets", "rope_attention_factor", "clip_qkv"})
+SELF_ATTENTION_FEATURES = frozenset({"rope_sets", "rope_attention_factor", "clip_qkv", "query_temperature"})
 
 FRAGMENTS: tuple[Fragment, ...] = (
     Fragment("activation", _any("activation"), (_TENSOR,)),
@@ -291,6 +291,7 @@ _USES: tuple[tuple[frozenset[str], tuple[Import, ...], tuple[str, ...], tuple[st
     ),
     (_any("alibi"), (Import("megatron.core.utils", "get_pg_rank"),), ("math",), ()),
     (_any("rope_attention_factor"), (), ("torch",), ()),
+    (_any("query_temperature"), (), ("torch",), ()),
     (_any("sinusoid"), (), ("math",), ()),
 )
 
