@@ -43,6 +43,7 @@ ROLES: tuple[RoleRow, ...] = (
     RoleRow("attn.v", "value projection [groups*head_dim, H]"),
     RoleRow("attn.qkv", "fused query, key, value projection; see packing"),
     RoleRow("attn.o", "output projection [H, heads*head_dim]"),
+    RoleRow("attn.gate", "projection whose sigmoid gates the attention output [heads*head_dim, H]"),
     RoleRow("attn.sinks", "one learnt softmax offset a head"),
     RoleRow("mlp.gate", "gate half of a gated MLP [F, H]"),
     RoleRow("mlp.up", "up projection [F, H] (the only one when not gated)"),

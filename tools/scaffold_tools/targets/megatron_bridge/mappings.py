@@ -80,9 +80,20 @@ class Joined:
     comment: str
     transposed: str = ""
     """Name of the class for tensors that are stored [in, out]."""
+    local: str = ""
+    """Kind of the class, where the family's folder brings it along."""
 
 
 JOINED: tuple[Joined, ...] = (
+    Joined(
+        ("attn.q", "attn.gate", "attn.k", "attn.v"),
+        ("q", "gate", "k", "v"),
+        "attn.qkv",
+        "GatedQKVMapping",
+        "the rows of a query head and of its gate follow each other",
+        "",
+        "joined_gated_qkv",
+    ),
     Joined(
         ("attn.q", "attn.k", "attn.v"),
         ("q", "k", "v"),
@@ -224,7 +235,11 @@ def _join(
     if len({row.transposed for row in taken}) > 1:
         return rest
     name, comment = joined.name, joined.comment
-    if taken[0].transposed:
+    if joined.local:
+        if taken[0].transposed:
+            return rest
+        local[name] = Local(name, joined.local, joined.arguments)
+    elif taken[0].transposed:
         name, comment = joined.transposed, f"{comment}; stored [in, out]"
         local[name] = Local(name, f"joined_{joined.target.partition('.')[2]}", joined.arguments, transposed=True)
     arguments = tuple((name, row.pattern) for name, row in zip(joined.arguments, taken, strict=True))
@@ -313,7 +328,7 @@ def mapping_words(mappings: Mappings, blueprint: Blueprint) -> dict[str, object]
     halves = ((FUSED_GATE_UP, ("gate", "up")), (FUSED_UP_GATE, ("up", "gate")))
     shared = [Local(name, "gate_up", order) for name, order in halves if name in used - known]
     classes = [*mappings.local, *shared]
-    bases = {"gate_up": "GatedMLPMapping", "qkv": "QKVMapping"}
+    bases = {"gate_up": "GatedMLPMapping", "qkv": "QKVMapping", "gated_qkv": "QKVMapping"}
     names = {bases[local.kind.removeprefix("joined_")] for local in classes}
     fused = any(not local.kind.startswith("joined_") for local in classes)
     return {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from probe_layers import Layer, unused_operators
+from probe_structure import Linear
 from probe_trace import Graph
 from probe_values import TOLERANCE, misfit
 
@@ -13,16 +14,27 @@ def query_half(graph: Graph, layer: Layer, heads: int, dim: int) -> int | None:
     return 2 if layer.q.outputs == 2 * heads * dim and layer.q.node not in (layer.k.node, layer.v.node) else None
 
 
-def output_gate(graph: Graph, layer: Layer) -> str:
-    """`none`, `sigmoid` (of the second half of each head's rows in the query projection), or `unknown`."""
-    between = unused_operators(graph, layer.site.context, layer.o.x)
-    if not between:
-        return "none"
+def output_gate(graph: Graph, layer: Layer) -> tuple[str, Linear | None]:
+    """What the output of an attention is multiplied by before its projection.
+
+    Returns:
+        `none`; `fused`: the sigmoid of the second half of each head's rows in the query projection; `separate`: the
+        sigmoid of a projection of its own, which is given too; `unknown`.
+    """
+    if not unused_operators(graph, layer.site.context, layer.o.x):
+        return "none", None
     context = graph.tensors[layer.site.context].double()
     heads, dim = context.shape[0], context.shape[-1]
-    if layer.latent is not None or query_half(graph, layer, heads, dim) is None:
-        return "unknown"
-    flat = context.reshape(heads, graph.length, dim).transpose(0, 1)
-    gate = graph.rows(layer.q.y).reshape(graph.length, heads, 2, dim)[:, :, 1]
-    expected = (flat * torch.sigmoid(gate)).reshape(graph.length, -1)
-    return "sigmoid" if misfit(graph.rows(layer.o.x), expected) < TOLERANCE else "unknown"
+    flat = context.reshape(heads, graph.length, dim).transpose(0, 1).reshape(graph.length, -1)
+    for one in layer.inside:
+        if one.outputs == heads * dim and _is_gated(graph, layer, flat, graph.rows(one.y)):
+            return "separate", one
+    if layer.latent is None and query_half(graph, layer, heads, dim) is not None:
+        gate = graph.rows(layer.q.y).reshape(graph.length, heads, 2, dim)[:, :, 1]
+        if _is_gated(graph, layer, flat, gate.reshape(graph.length, -1)):
+            return "fused", None
+    return "unknown", None
+
+
+def _is_gated(graph: Graph, layer: Layer, context: torch.Tensor, gate: torch.Tensor) -> bool:
+    return misfit(graph.rows(layer.o.x), context * torch.sigmoid(gate)) < TOLERANCE
