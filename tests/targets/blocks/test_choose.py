@@ -63,7 +63,8 @@ def test_every_row_is_shown_by_a_model() -> None:
     shown = {block.name for make in MODELS.values() for block in choose_blocks(make().blueprint).blocks}
     elsewhere = {
         "activation", "q/k norm unlike the layer norms", "no fused activation", "learned positions",
-        "no query, key and value bias", "latent attention", "router", "norm after experts", "gated delta net", "state space layers",
+        "no query, key and value bias", "latent attention", "router", "norm after experts", "state space layers",
+        "gated delta net",
         "embedding norm", "numbered positions", "sinusoidal positions", "query temperature",  # shown by test_derived_blocks.py
     }  # fmt: skip
     assert {row.name for row in ROWS} - shown == elsewhere

@@ -8,6 +8,7 @@ from typing import Any
 
 from scaffold_tools.blueprint.facts import Blueprint, Evidence, Fact, Gap, LayerKind, TensorRole
 from scaffold_tools.blueprint.fallback import declared_facts, named_roles
+from scaffold_tools.blueprint.foreign import find_foreign, without_layers
 from scaffold_tools.blueprint.keys import account
 from scaffold_tools.blueprint.latent import OWN_FACTS, derive_latent, is_latent
 from scaffold_tools.blueprint.mamba import absent_facts, account_mamba
@@ -74,7 +75,7 @@ def derive_blueprint(
     check_layers(roles, draft)
     facts = tuple(draft.facts)
     keys, key_gaps = account(inventory.config, variant, facts, draft.aliases, real)
-    return Blueprint(
+    blueprint = Blueprint(
         model_name=inventory.source.name,
         architecture=architecture,
         model_type=str(inventory.config.get("model_type", "")),
@@ -86,6 +87,8 @@ def derive_blueprint(
         gaps=_distinct((*draft.gaps, *key_gaps)),
         notes=tuple(dict.fromkeys((*inventory.notes, *draft.notes))),
     )
+    foreign = find_foreign(inventory.tensors.tensors if inventory.tensors else None, observations)
+    return without_layers(blueprint, foreign) if foreign else blueprint
 
 
 def _architecture(config: Mapping[str, Any]) -> str:

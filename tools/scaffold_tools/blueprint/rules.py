@@ -76,7 +76,8 @@ RULES: tuple[FactRule, ...] = (
     FactRule("mamba.multiplier.B", "float"),
     FactRule("mamba.multiplier.C", "float"),
     FactRule("mamba.multiplier.dt", "float"),
-    FactRule("mlp.layers", "layers"),
+    FactRule("mlp.layers", "layers", ("layers_block_type",)),
+    FactRule("mixer.layers", "layers", ("layers_block_type",)),
     FactRule("delta.layers", "layers", ("layer_types",)),
     FactRule("delta.key_heads", "int", ("linear_num_key_heads",)),
     FactRule("delta.value_heads", "int", ("linear_num_value_heads",)),
@@ -114,7 +115,10 @@ RULES: tuple[FactRule, ...] = (
     FactRule("moe.up_offset", "float"),
     FactRule("moe.weights_on_input", "flag"),
     FactRule(
-        "mlp.activation", "word", ("hidden_act", "hidden_activation", "activation_function", "activation"), "silu"
+        "mlp.activation",
+        "word",
+        ("hidden_act", "hidden_activation", "activation_function", "activation", "mlp_hidden_act"),
+        "silu",
     ),
     FactRule("mlp.gated", "flag", (), True),
     FactRule("bias.qkv", "flag", ("attention_bias", "use_qkv_bias", "use_bias", "qkv_bias"), False),

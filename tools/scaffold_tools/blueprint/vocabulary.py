@@ -169,6 +169,7 @@ FACTS: tuple[FactRow, ...] = (
     FactRow("mamba.multiplier.B", "float", "factor on B after the input projection"),
     FactRow("mamba.multiplier.C", "float", "factor on C after the input projection"),
     FactRow("mamba.multiplier.dt", "float", "factor on the step after the input projection"),
+    FactRow("mixer.layers", "list[bool] per layer", "something mixes positions; without the fact: in every layer"),
     FactRow(
         "mlp.layers", "list[bool] per layer", "an MLP or experts follow the mixer; without the fact: in every layer"
     ),

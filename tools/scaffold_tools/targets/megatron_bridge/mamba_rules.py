@@ -50,6 +50,10 @@ def map_mamba(blueprint: Blueprint) -> tuple[list[Rename], list[Fused], list[Gap
     before = blueprint.role("norm.pre_attn")
     if before is not None and not mamba_everywhere(blueprint):
         renames.append(Rename(_GROUP, MIXER + "in_proj.layer_norm_weight", before.pattern))
+    if before is not None and not all(blueprint.value("mixer.layers") or [True]):
+        renames.append(Rename(_GROUP, LAYER + "mlp.linear_fc1.layer_norm_weight", before.pattern))
+        if any(blueprint.value("moe.layers") or ()):
+            renames.append(Rename(_GROUP, LAYER + "pre_mlp_layernorm.weight", before.pattern))
     fused: list[Fused] = []
     gaps: list[Gap] = []
     for row in rows:

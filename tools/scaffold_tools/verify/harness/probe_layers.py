@@ -41,19 +41,19 @@ class Layer:
     latent: Latent | None = None
     """Projections of a latent attention; then `q` is its query up projection, `k` and `v` the one of the latent."""
 
-    inside: list[Linear] = field(default_factory=list)
-    """Linears between the mixer's input and its output projection that are none of its projections."""
     delta: Delta | None = None
     """A gated delta net in the place of attention; then `q`, `k` and `v` are the first of its projections."""
     scan: Scan | None = None
     """A state space layer in the place of attention; then `q`, `k` and `v` are its input projection."""
     bare: bool = False
     """No MLP follows the mixer."""
+    alone: bool = False
+    """An MLP (or experts) alone, without a mixer; then `q`, `k` and `v` are its first linear, and `o` its last."""
 
     @property
     def recurrent(self) -> bool:
-        """Whether something else than attention mixes positions."""
-        return self.delta is not None or self.scan is not None
+        """Whether something else than attention mixes positions, or nothing."""
+        return self.delta is not None or self.scan is not None or self.alone
 
     @property
     def core(self) -> int:
@@ -66,6 +66,8 @@ class Layer:
             return tuple(linear for _, linear in self.delta.linears)
         if self.scan is not None:
             return (self.scan.inp,)
+        if self.alone:
+            return tuple(self.inputs)
         return self.latent.linears() if self.latent else (self.q, self.k, self.v)
 
     def entries(self) -> tuple[Linear, ...]:
@@ -112,6 +114,7 @@ def assemble(graph: Graph) -> Skeleton:
     skeleton = Skeleton(graph, layers, norms, embedding, positions, head, None, None, -1)
     for layer in layers:
         _mlp(skeleton, layer, linears)
+    _lone_mlps(skeleton, linears)
     _walk(skeleton)
     return skeleton
 
@@ -236,10 +239,7 @@ def _mlp(skeleton: Skeleton, layer: Layer, linears: list[Linear]) -> None:
     own = [one for one in linears if one.weight.startswith(layer.prefix) and one.node not in known]
     try:
         layer.moe = find_moe(graph, skeleton.norms, layer.prefix, own, known)
-    before = graph.ancestors(layer.o.x)
     except Unmeasured as reason:
-    layer.inside = [one for one in own if one.y in before]
-    own = [one for one in own if one.y not in before]
         skeleton.complain(f"{layer.prefix}moe", str(reason), own[-1].where if own else None)
         return
     if not own:
@@ -264,6 +264,37 @@ def _mlp(skeleton: Skeleton, layer: Layer, linears: list[Linear]) -> None:
     layer.parallel = graph.resolve(layer.o.y) not in graph.ancestors(layer.inputs[0].x)
 
 
+def _lone_mlps(skeleton: Skeleton, linears: list[Linear]) -> None:
+    """Layers between the others that have an MLP or experts, and no mixer of their own."""
+    graph, layers = skeleton.graph, skeleton.layers
+    stem = layers[0].prefix.rstrip(".").rpartition(".")[0] + "."
+    seen = {name.removeprefix(stem).partition(".")[0] for name in graph.params.values() if name.startswith(stem)}
+    known = {layer.prefix for layer in layers}
+    for number in seen:
+        prefix = f"{stem}{number}."
+        own = [one for one in linears if one.weight.startswith(prefix)]
+        if not number.isdigit() or prefix in known or not own:
+            continue
+        layer = Layer(0, prefix, None, own[0], own[0], own[0], own[-1], alone=True)  # type: ignore[arg-type]
+        moe = find_moe(graph, skeleton.norms, prefix, own, set())
+        if moe is not None:
+            layer.moe, layer.inputs, layer.down = moe, [moe.entry], moe.exit
+        else:
+            ends = {one.y for one in own}
+            last = [one for one in own if graph.ancestors(one.x, ends) & ends]
+            layer.inputs = [one for one in own if one not in last]
+            if len(last) != 1 or len(layer.inputs) not in (1, 2):
+                skeleton.complain(f"{prefix}mlp", "a layer without a mixer that is no plain MLP", own[0].where)
+                continue
+            layer.down = last[0]
+        layer.q = layer.k = layer.v = layer.inputs[0]
+        layer.o = layer.down
+        layers.append(layer)
+    layers.sort(key=lambda layer: int(layer.prefix.rstrip(".").rpartition(".")[2]))
+    for index, layer in enumerate(layers):
+        layer.index = index
+
+
 def _walk(skeleton: Skeleton) -> None:
     """Follow the residual stream from the embedding to the head; give every norm its role."""
     graph = skeleton.graph
@@ -280,7 +311,7 @@ def _walk(skeleton: Skeleton) -> None:
                 f"{layer.prefix}residual", "the residual is not what the layer before put out", graph.where(other)
             )
         stream = graph.resolve(after)
-        if layer.down is not None:
+        if layer.down is not None and not layer.alone:
             end, other, layer.mlp_factor = _to_residual(skeleton, layer, layer.down, "norm.post_mlp")
             base = graph.resolve(other)
             if not layer.parallel and base != stream:
@@ -288,7 +319,7 @@ def _walk(skeleton: Skeleton) -> None:
                     f"{layer.prefix}residual", "the MLP's residual is not the attention's sum", graph.where(end)
                 )
             stream = max(graph.resolve(end), stream)
-        elif not layer.bare:
+        elif not layer.bare and not layer.alone:
             stream = None  # what the rest of the layer adds is unknown
         _input_norms(skeleton, layer)
         _inner_norms(skeleton, layer)
@@ -349,7 +380,9 @@ def _outer_add(skeleton: Skeleton, total: int, factor: float, layer: Layer) -> t
 def _input_norms(skeleton: Skeleton, layer: Layer) -> None:
     graph = skeleton.graph
     first = layer.entries()[0]
-    pairs = [("norm.pre_attn", first)] + ([("norm.pre_mlp", layer.inputs[0])] if layer.inputs else [])
+    pairs = [("norm.pre_attn", first)] + (
+        [("norm.pre_mlp", layer.inputs[0])] if layer.inputs and not layer.alone else []
+    )
     for role, linear in pairs:
         norm = _norm_of(skeleton, linear.x)
         plain = graph.resolve(linear.x)

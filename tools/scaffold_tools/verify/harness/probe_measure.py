@@ -43,7 +43,14 @@ def measure(model: torch.nn.Module, graph: Graph) -> dict[str, Any]:
         _bias_facts(book, skeleton)
         note_sinks(book, skeleton)
         _unassigned(book, model, graph)
-    return {"facts": book.facts, "where": book.where, "roles": book.roles, "failures": book.failures}
+    uses = {} if skeleton is not None and not book.failures else first_uses(graph)
+    return {"facts": book.facts, "where": book.where, "roles": book.roles, "failures": book.failures, "uses": uses}
+
+
+def first_uses(graph: Graph) -> dict[str, str]:
+    """The source line that first takes each parameter."""
+    found = {name: graph.users(value) for value, name in graph.params.items()}
+    return {name: users[0].where.rsplit("/", 1)[-1] for name, users in found.items() if users}
 
 
 def _sizes(book: Notebook, skeleton: Skeleton) -> None:
@@ -119,6 +126,9 @@ def _layers(book: Notebook, skeleton: Skeleton, tensors: dict[str, torch.Tensor]
     scans = [layer.scan is not None for layer in skeleton.layers]
     if any(scans):
         book.layered("mamba.layers", scans, next(layer.scan.where for layer in skeleton.layers if layer.scan))
+    alone = [layer.alone for layer in skeleton.layers]
+    if any(alone):
+        book.layered("mixer.layers", [not one for one in alone], skeleton.layers[alone.index(True)].o.where)
     bare = [layer.bare for layer in skeleton.layers]
     if any(bare):
         book.layered("mlp.layers", [not one for one in bare], skeleton.layers[bare.index(True)].o.where)
@@ -172,10 +182,10 @@ def _one_layer(
         found |= layer.delta.facts()
     elif layer.scan is not None:
         found |= layer.scan.facts()
-    else:
+    elif not layer.alone:
         heads = _attention_of(book, graph, layer, found)
     found["residual.parallel"] = (layer.parallel, layer.o.where)
-    if layer.bare or layer.attention_factor == layer.mlp_factor:
+    if layer.bare or layer.alone or layer.attention_factor == layer.mlp_factor:
         found["residual.multiplier"] = (layer.attention_factor, layer.o.where)
     else:
         seen_factors = f"{layer.attention_factor} on attention, {layer.mlp_factor} on the MLP"
@@ -299,12 +309,15 @@ def _layer_roles(book: Notebook, layer: Layer, packing: str | None, fit: Any) ->
     elif layer.latent is not None:
         for role, linear in layer.latent.roles():
             note_linear(book, role, linear)
+    elif layer.alone:
+        pass
     elif layer.q.node == layer.k.node:
         note_linear(book, "attn.qkv", layer.q, packing)
     else:
         for role, linear in (("attn.q", layer.q), ("attn.k", layer.k), ("attn.v", layer.v)):
             note_linear(book, role, linear)
-    note_linear(book, "delta.out" if layer.delta else "mamba.out" if layer.scan else "attn.o", layer.o)
+    if not layer.alone:
+        note_linear(book, "delta.out" if layer.delta else "mamba.out" if layer.scan else "attn.o", layer.o)
     if layer.down is not None and layer.moe is None:
         names = ["mlp.gate", "mlp.up"] if len(layer.inputs) == 2 else ["mlp.up"]
         if fit is not None and fit.packing:

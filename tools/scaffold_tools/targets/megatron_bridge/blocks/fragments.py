@@ -196,12 +196,12 @@ FRAGMENTS: tuple[Fragment, ...] = (
     ),
     Fragment(
         "block_spec",
-        _any("mamba_some", "some_bare_layers"),
+        _any("mamba_some", "some_bare_layers", "lone_mlps"),
         (Import("megatron.core.transformer.transformer_layer", "get_transformer_layer_offset"),),
     ),
     Fragment(
         "block_spec",
-        _any("bare_layers", "some_bare_layers"),
+        _any("bare_layers", "some_bare_layers", "lone_mlps"),
         (
             Import("megatron.core.transformer.identity_op", "IdentityFuncOp"),
             Import("megatron.core.transformer.identity_op", "IdentityOp"),

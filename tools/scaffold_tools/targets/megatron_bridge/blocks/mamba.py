@@ -14,8 +14,21 @@ _PARITY = "scaffold verify: logits.max_abs"
 _MIXER_PY = "megatron/core/ssm/mamba_mixer.py"
 HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads")
 """Keys from which the base bridge may take attention heads, which megatron-core divides by even without attention."""
-EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
-"""Keys of the number of experts."""
+EXPERTS = (
+    ("num_local_experts", "num_moe_experts"),
+    ("num_experts", "num_moe_experts"),
+    ("n_routed_experts", "num_moe_experts"),
+    ("moe_num_experts", "num_moe_experts"),
+    ("moe_intermediate_size", "moe_ffn_hidden_size"),
+    ("n_group", "moe_router_num_groups"),
+    ("topk_group", "moe_router_group_topk"),
+)
+"""(key, provider attribute) of experts in the base bridge's CONFIG_MAPPING."""
+LISTS = (
+    ("mlp.layers", "mlp_layers", "Which layers have an MLP or experts."),
+    ("mixer.layers", "mixer_layers", "Which layers mix positions."),
+)
+"""(fact, provider field, comment)."""
 MULTIPLIERS = tuple(f"mamba.multiplier.{part}" for part in ("z", "x", "B", "C", "dt"))
 
 
@@ -31,19 +44,10 @@ def _fields(blueprint: Blueprint) -> list[ProviderField]:
         )
     ]
     if not mamba_everywhere(blueprint):
-        formula = expression(blueprint, "mamba.layers")
-        listed = formula if isinstance(formula, PerLayer) else None
-        value = None if listed else [bool(flag) for flag in blueprint.value("mamba.layers")]
-        fields.append(
-            ProviderField("mamba_layers", "list[bool] | None", "None", listed, value, "Which layers are state space.")
-        )
-    if _without_mlp(blueprint) == "some":
-        formula = expression(blueprint, "mlp.layers")
-        listed = formula if isinstance(formula, PerLayer) else None
-        value = None if listed else [bool(flag) for flag in blueprint.value("mlp.layers")]
-        fields.append(
-            ProviderField("mlp_layers", "list[bool] | None", "None", listed, value, "Which layers have an MLP.")
-        )
+        fields.append(_listed(blueprint, "mamba.layers", "mamba_layers", "Which layers are state space."))
+    fields += [
+        _listed(blueprint, fact, name, comment) for fact, name, comment in LISTS if _missing(blueprint, fact) == "some"
+    ]
     if _has_norm(blueprint) and not same(blueprint, "mamba.norm_eps", "norm.eps"):
         fields.append(
             ProviderField(
@@ -62,21 +66,32 @@ def _has_norm(blueprint: Blueprint) -> bool:
     return blueprint.value("mamba.norm") != "none"
 
 
-def _without_mlp(blueprint: Blueprint) -> str:
-    flags = blueprint.value("mlp.layers")
+def _listed(blueprint: Blueprint, fact: str, name: str, comment: str) -> ProviderField:
+    """One flag a layer, by a key with one label a layer where there is one."""
+    formula = expression(blueprint, fact)
+    listed = formula if isinstance(formula, PerLayer) else None
+    value = None if listed else [bool(flag) for flag in blueprint.value(fact)]
+    return ProviderField(name, "list[bool] | None", "None", listed, value, comment)
+
+
+def _missing(blueprint: Blueprint, fact: str) -> str:
+    """`none`, `some` or `all` layers do without."""
+    flags = blueprint.value(fact)
     if not isinstance(flags, list) or all(flags):
         return "none"
     return "some" if any(flags) else "all"
 
 
-def _says_no_experts(blueprint: Blueprint) -> bool:
-    """The base bridge would hand the 0 on, which megatron-core refuses."""
-    return any(use.key in EXPERTS and use.value == 0 and type(use.value) is int for use in blueprint.keys)
+def _unused(blueprint: Blueprint) -> list[str]:
+    """What the base bridge hands on from keys of experts, though no layer has any: megatron-core refuses that."""
+    if blueprint.value("moe.num_experts") is not None:
+        return []
+    keys = {use.key for use in blueprint.keys if type(use.value) is int}
+    return list(dict.fromkeys(name for key, name in EXPERTS if key in keys))
 
 
 def _settings(blueprint: Blueprint) -> list[ProviderSetting]:
-    rows = [ProviderSetting("num_moe_experts", None, Const(None), comment="the config says 0")]
-    rows = rows if _says_no_experts(blueprint) else []
+    rows = [ProviderSetting(name, None, Const(None), comment="no layer has experts") for name in _unused(blueprint)]
     if any(use.key == "residual_in_fp32" and use.value for use in blueprint.keys):
         rows.append(ProviderSetting("fp32_residual_connection", expression=key("residual_in_fp32")))
     if not mamba_everywhere(blueprint):
@@ -133,9 +148,9 @@ def _part(blueprint: Blueprint, naming: Naming) -> Part:
     whole = blueprint.value("mamba.norm_groups") == "one"
     if _has_norm(blueprint) and whole and expression(blueprint, "mamba.groups") != Const(1):
         features.append("mamba_norm_whole")
-    bare = _without_mlp(blueprint)
-    features += {"none": [], "some": ["some_bare_layers"], "all": ["bare_layers"]}[bare]
-    names = ()
+    features += {"none": [], "some": ["some_bare_layers"], "all": ["bare_layers"]}[_missing(blueprint, "mlp.layers")]
+    features += ["lone_mlps"] if _missing(blueprint, "mixer.layers") == "some" else []
+    names: tuple[tuple[str, str], ...] = ()
     if mamba_everywhere(blueprint) and has(blueprint, "norm.pre_attn"):
         names = (("norm.pre_attn", MIXER + "in_proj.layer_norm_{param}"),)
     return Part(
@@ -153,7 +168,7 @@ ROWS: tuple[BlockRow, ...] = (
         "megatron-core has Mamba 2 in stacks of its own; here it takes attention's place in transformer layers",
         (
             *("mamba.layers", "mamba.conv_width", "mamba.conv_bias", "mamba.proj_bias", "mamba.norm"),
-            *("mamba.norm_groups", "mamba.norm_eps", "mamba.step_limit", *MULTIPLIERS, "mlp.layers"),
+            *("mamba.norm_groups", "mamba.norm_eps", "mamba.step_limit", *MULTIPLIERS, "mlp.layers", "mixer.layers"),
         ),
         has_mamba,
         _part,
