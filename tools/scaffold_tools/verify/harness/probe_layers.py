@@ -41,6 +41,8 @@ class Layer:
     latent: Latent | None = None
     """Projections of a latent attention; then `q` is its query up projection, `k` and `v` the one of the latent."""
 
+    inside: list[Linear] = field(default_factory=list)
+    """Linears between the mixer's input and its output projection that are none of its projections."""
     delta: Delta | None = None
     """A gated delta net in the place of attention; then `q`, `k` and `v` are the first of its projections."""
     scan: Scan | None = None
@@ -236,7 +238,10 @@ def _name_layers(layers: list[Layer]) -> None:
 def _mlp(skeleton: Skeleton, layer: Layer, linears: list[Linear]) -> None:
     graph = skeleton.graph
     known = {linear.node for linear in (*layer.projections(), layer.o)}
+    before = graph.ancestors(layer.o.x)
     own = [one for one in linears if one.weight.startswith(layer.prefix) and one.node not in known]
+    layer.inside = [one for one in own if one.y in before]
+    own = [one for one in own if one.y not in before]
     try:
         layer.moe = find_moe(graph, skeleton.norms, layer.prefix, own, known)
     except Unmeasured as reason:

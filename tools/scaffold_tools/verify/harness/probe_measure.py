@@ -234,6 +234,10 @@ def _attention_of(book: Notebook, graph: Graph, layer: Layer, found: dict[str, t
     if kind == "unknown":
         seen = ", ".join(dict.fromkeys(node.op for node in gate))
         book.fail("attention.output", f"{seen} between attention and its output projection", gate[0].where)
+    rest = [one for one in layer.inside if one is not projection]
+    if rest:
+        names = ", ".join(one.weight.removeprefix(layer.prefix) for one in rest)
+        book.fail("attention.selection", f"{names} act inside the attention beside its projections", rest[0].where)
     return heads
 
 
@@ -244,10 +248,6 @@ def _latent(graph: Graph, layer: Layer) -> dict[str, tuple[Any, str | None]]:
     scale = score_scale(graph, shape, layer.site, visible(graph, layer))
     found = latent_facts(graph, layer.latent, shape, layer.site)
     product = layer.site.product.where
-    rest = [one for one in layer.inside if one is not projection]
-    if rest:
-        names = ", ".join(one.weight.removeprefix(layer.prefix) for one in rest)
-        book.fail("attention.selection", f"{names} act inside the attention beside its projections", rest[0].where)
     return {**found, "attention.scale": (scale, product), "attention.softcap": (None, product)}
 
 
