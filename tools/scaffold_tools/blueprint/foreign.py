@@ -47,6 +47,14 @@ def _gated_convolution(info: TensorInfo, table: Mapping[str, TensorInfo]) -> boo
     return any(one.shape[0] == 3 * info.shape[0] for one in wide)
 
 
+def _beside_attention(info: TensorInfo, table: Mapping[str, TensorInfo]) -> bool:
+    """One decay a head, in a layer that also projects to queries."""
+    found = re.match(r".*?\.\d+\.", info.name)
+    if len(info.shape) != 1 or found is None:
+        return False
+    return any(name.startswith(found[0]) and re.search(r"\.(q_proj|qkv\w*)\.weight$", name) for name in table)
+
+
 ROWS: tuple[ForeignRow, ...] = (
     ForeignRow(
         "Mamba 1",
@@ -63,6 +71,15 @@ ROWS: tuple[ForeignRow, ...] = (
         "one attention and MLP whose weights several layers share, on the hidden state beside the token embedding",
         "a layer that is called at several depths with one set of weights, and the embedding as a second input of"
         " layers on every pipeline stage",
+    ),
+    ForeignRow(
+        "parallel mixers",
+        r"\.A_log$",
+        _beside_attention,
+        "attention and a state space layer side by side on one norm, each with factors on its input and output; layers"
+        " of megatron-core have one mixer",
+        "a layer whose mixers are added to each other, and factors on parts of MambaMixer's input projection; until"
+        " then a mixer of the family that holds both, as FalconH1Layer of Megatron-Bridge does",
     ),
     ForeignRow(
         "RWKV",
