@@ -171,7 +171,7 @@ def check_layers(roles: tuple[TensorRole, ...], draft: Draft) -> None:
     """The layers with experts are those whose router is in the checkpoint; else the tensors win, as a gap."""
     fact = next((one for one in draft.facts if one.name == "moe.layers"), None)
     router = next((row for row in roles if row.role == "moe.router" and row.param == "weight"), None)
-    if fact is None or router is None or router.layers is None:
+    if fact is None or router is None or router.layers is None or not router.shape:  # no tensor table
         return
     for name, role, axis in STORED_SIZES:
         _check_size(name, role, axis, roles, draft)

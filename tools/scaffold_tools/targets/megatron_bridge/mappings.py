@@ -214,6 +214,7 @@ def map_roles(blueprint: Blueprint, overrides: Mapping[str, str] | None = None) 
     fused.extend(scans[1])
     gaps.extend(scans[2])
     renames.extend(_untied_sibling(blueprint, renames, names))
+    renames.extend(_dense_sibling(blueprint, renames))
     gaps.extend(_collisions(renames, fused))
     ignored = tuple(row.pattern for row in blueprint.roles if row.role == "buffer")
     return Mappings(tuple(_ordered(renames)), tuple(fused), ignored, tuple(gaps), tuple(local.values()))
@@ -290,6 +291,17 @@ def _untied_sibling(blueprint: Blueprint, renames: list[Rename], names: Mapping[
     if tied is None or not tied.value or any(row.megatron.startswith("output_layer.") for row in renames):
         return []
     return [Rename(_group("head"), _megatron(names["head"], "weight"), "lm_head.weight")]
+
+
+def _dense_sibling(blueprint: Blueprint, renames: list[Rename]) -> list[Rename]:
+    """The norm after the experts belongs to the last projection in layers without experts."""
+    if False not in (blueprint.value("moe.layers") or []):
+        return []
+    return [
+        Rename(row.group, row.megatron.replace("mlp.post_layernorm", "mlp.linear_fc2.post_layernorm"), row.hf)
+        for row in renames
+        if "mlp.post_layernorm" in row.megatron
+    ]
 
 
 def _collisions(renames: list[Rename], fused: list[Fused]) -> list[Gap]:

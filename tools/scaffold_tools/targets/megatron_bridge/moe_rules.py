@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from scaffold_tools.blueprint.facts import Const, LayerRule, PerLayer, Product
 from scaffold_tools.targets.megatron_bridge.emission import config_path, label_flags, plain_key, scalar
 from scaffold_tools.targets.megatron_bridge.rows import (
@@ -109,12 +111,24 @@ def _expert_bias(view: View) -> tuple[Setting, ...]:
     )
 
 
-def _no_groups(view: View) -> tuple[Setting, ...]:
-    """CONFIG_MAPPING copies keys that this model's code does not use."""
+def _copied(view: View, attribute: str) -> bool:
+    """Whether CONFIG_MAPPING copies a key of this config that the model's code does not use so."""
     present = {use.key for use in view.blueprint.keys}
-    copied = [(key, target) for key, target in view.profile.config_mapping if key in present]
-    names = ("moe_router_num_groups", "moe_router_group_topk")
-    return tuple(Setting(target, "None", "no groups") for _, target in copied if target in names)
+    return any(target == attribute and key in present for key, target in view.profile.config_mapping)
+
+
+def _off(*attributes: str, why: str) -> Callable[[View], tuple[Setting, ...]]:
+    """Switch off what CONFIG_MAPPING may have switched on."""
+
+    def build(view: View) -> tuple[Setting, ...]:
+        return tuple(Setting(name, "None", why) for name in attributes if _copied(view, name))
+
+    return build
+
+
+def _softmax(view: View) -> tuple[Setting, ...]:
+    name = "moe_router_score_function"
+    return (Setting(name, '"softmax"', "whatever the config calls it"),) if _copied(view, name) else ()
 
 
 def _groups(view: View) -> tuple[Setting, ...]:
@@ -133,7 +147,7 @@ ROWS: tuple[Row, ...] = (
     *size("moe.ffn_hidden_size", "moe_ffn_hidden_size"),
     Row("moe.layers", lambda view: not is_mixed(view), settings=_grouped),
     Row("moe.layers", lambda view: layer_flags(view) is not None, settings=_mixed),
-    Row("moe.score", is_value("softmax"), derived="softmax is megatron-core's default"),
+    Row("moe.score", is_value("softmax"), settings=_softmax),
     Row("moe.score", is_value("sigmoid"), settings=constant("moe_router_score_function", "sigmoid")),
     Row("moe.score", is_value("sqrtsoftplus"), settings=constant("moe_router_score_function", "sqrtsoftplus")),
     Row("moe.renormalise", _is_softmax, settings=_pre_softmax),
@@ -143,13 +157,17 @@ ROWS: tuple[Row, ...] = (
         lambda view: view.other("moe.top_k") == 1,
         derived="megatron-core does not renormalise the score of a single expert",
     ),
-    Row("moe.scale", lambda view: view.value == 1 and isinstance(view.expression, Const), derived=_OFF),
+    Row(
+        "moe.scale",
+        lambda view: view.value == 1 and isinstance(view.expression, Const),
+        settings=_off("moe_router_topk_scaling_factor", why="the weights of experts are not scaled"),
+    ),
     Row("moe.scale", derives("moe_router_topk_scaling_factor"), derived="CONFIG_MAPPING gives it"),
     Row("moe.scale", always, settings=sets_attribute("moe_router_topk_scaling_factor")),
     Row(
         "moe.groups",
         lambda view: view.value == 1 and isinstance(view.expression, Const),
-        settings=_no_groups,
+        settings=_off("moe_router_num_groups", "moe_router_group_topk", why="no groups"),
     ),
     Row("moe.groups", lambda view: view.value == 1 or stock_groups(view), settings=_groups),
     Row("moe.groups_kept", always, derived="goes with moe.groups"),

@@ -14,7 +14,8 @@ def note_sinks(book: Notebook, skeleton: Skeleton) -> None:
     layers = [layer for layer in skeleton.layers if layer.site is not None]
     if not layers:
         return
-    found = [book.attempt("attention.sinks", lambda layer=layer: (sink_of(skeleton.graph, layer),)) for layer in layers]
+    graph = skeleton.graph
+    found = [book.attempt("attention.sinks", lambda layer=layer: (sink_of(graph, layer),)) for layer in layers]
     names = [one[0] for one in found if one is not None]
     if len(names) < len(layers):
         return
