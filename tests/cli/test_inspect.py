@@ -32,9 +32,9 @@ sys.exit(code)
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 def test_a_local_folder_takes_less_than_the_limit(folder: Path) -> None:
-    """Processor time of the whole process, best of three: it waits for nothing, and other work on the machine counts
-    in wall time only."""
-    assert min(_seconds("inspect", str(folder)) for _ in range(3)) < LIMIT
+    """Processor time of the whole process: it waits for nothing. Other work on the machine inflates even that (caches
+    and hyperthreads are shared), so one of ten tries has to be below."""
+    assert any(_seconds("inspect", str(folder)) < LIMIT for _ in range(10))
 
 
 def test_the_clock_sees_a_process_that_is_too_slow() -> None:
