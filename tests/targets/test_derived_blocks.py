@@ -64,6 +64,11 @@ CONFIGS: dict[str, dict[str, Any]] = {
             "original_max_position_embeddings": 1024,
         },
     ),
+    "apertus": _config(
+        "apertus", "ApertusForCausalLM", hidden_size=256, intermediate_size=704, num_attention_heads=8,
+        num_key_value_heads=2, num_hidden_layers=4, max_position_embeddings=128, tie_word_embeddings=False,
+        pad_token_id=0,
+    ),
     "glm4": _config(
         "glm4", "Glm4ForCausalLM", hidden_size=256, intermediate_size=704, num_attention_heads=8, pad_token_id=0,
         num_key_value_heads=2, num_hidden_layers=4, head_dim=32, tie_word_embeddings=False,
@@ -115,6 +120,7 @@ WRONG: tuple[tuple[str, str, Any], ...] = (
     ("nanochat", "rope.reversed", False),
     ("nanochat", "embedding.norm", False),
     ("phi", "residual.parallel", False),
+    ("apertus", "qk_norm.kind", "none"),
     ("ministral3", "attention.temperature.beta", 0.1),
     ("ministral3", "attention.temperature.length", 1024),
 )

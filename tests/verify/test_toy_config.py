@@ -360,3 +360,10 @@ def test_quantisation_and_dtype_are_dropped() -> None:
 def test_a_variant_is_a_or_b() -> None:
     with pytest.raises(ValueError, match="'a' or 'b'"):
         toy.shrink_config(DENSE, "c")
+
+
+def test_dynamic_rope_gets_a_sequence_beyond_its_maximum() -> None:
+    config = {"hidden_size": 512, "num_attention_heads": 8, "num_hidden_layers": 4, "max_position_embeddings": 4096}
+    dynamic = toy.shrink_config({**config, "rope_scaling": {"rope_type": "dynamic", "factor": 4.0}})
+    linear = toy.shrink_config({**config, "rope_scaling": {"rope_type": "linear", "factor": 4.0}})
+    assert dynamic["max_position_embeddings"] < SEQUENCE_LENGTH["a"] < linear["max_position_embeddings"]

@@ -65,7 +65,8 @@ def test_every_row_is_shown_by_a_model() -> None:
         "activation", "q/k norm unlike the layer norms", "no fused activation", "learned positions",
         "no query, key and value bias", "latent attention", "router", "norm after experts", "state space layers",
         "gated delta net",
-        "embedding norm", "numbered positions", "sinusoidal positions", "query temperature",  # shown by test_derived_blocks.py
+        "embedding norm", "numbered positions", "sinusoidal positions", "query temperature",
+        "activation with parameters",
     }  # fmt: skip
     assert {row.name for row in ROWS} - shown == elsewhere
 
@@ -146,6 +147,7 @@ def test_what_has_no_block_is_a_gap() -> None:
     granite, gemma2, gemma3 = (MODELS[name]() for name in ("granite", "gemma2", "gemma3_text"))
     cases = [
         (granite.with_fact("mlp.activation", "xielu", Const("xielu")).blueprint, "mlp.activation"),
+        (granite.with_fact("mlp.activation", "wobble", Const("wobble")).blueprint, "mlp.activation"),
         (with_role(gemma2.blueprint, role("attn.sinks", LAYERS + "self_attn.sinks", (16,), "other")), "attn.sinks"),
         (with_role(gemma2.blueprint, role("moe.expert.down", LAYERS + "mlp.experts.down", (1,))), "moe.expert.down"),
         (llama({"rope_type": "spiral"}).blueprint, "rope.sets"),

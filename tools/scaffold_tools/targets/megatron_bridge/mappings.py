@@ -254,6 +254,8 @@ def _single(
     name = names.get(row.role)
     if row.role == "attn.sinks" and blueprint.value("attention.sinks") is True:
         return Rename(_group(row.role), f"{LAYER}self_attention.core_attention.softmax_offset", row.pattern)
+    if name is not None and row.role.startswith("mlp.act."):
+        return Rename(_group(row.role), name, row.pattern)
     if name is None or row.param == "other":
         return _gap(row, f"no parameter of GPTModel holds a tensor with the role {row.role}")
     megatron = _megatron(name, row.param)

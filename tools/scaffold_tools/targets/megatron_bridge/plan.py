@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import re
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -117,7 +118,7 @@ def _design(blueprint: Blueprint, profile: Profile, options: Options) -> _Design
         "model_id": model_id or "path/to/model",
         "title": names.prefix,
         "stem": names.stem,
-        "summary": "",
+        "summary": _summary(blocks),
         **documents.document(blueprint),
     }
     known = {(gap.subject, gap.reason) for gap in blueprint.gaps}
@@ -126,6 +127,13 @@ def _design(blueprint: Blueprint, profile: Profile, options: Options) -> _Design
         found = (*found, _unlisted(blueprint.architecture))
     gaps = (*blueprint.gaps, *(gap for gap in found if (gap.subject, gap.reason) not in known))
     return _Design(blueprint, profile, names, blocks, settlement, settings, mappings, gaps, common)
+
+
+def _summary(blocks: BlockPlan) -> list[str]:
+    """Lines that say what of the model stock Megatron Core lacks; none where it lacks nothing."""
+    names = [block.name for block in blocks.blocks]
+    text = f"Beyond stock Megatron Core: {', '.join(names)}."
+    return textwrap.wrap(text, 110) if names else []
 
 
 def _unlisted(architecture: str) -> Gap:

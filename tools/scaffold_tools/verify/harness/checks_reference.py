@@ -70,13 +70,19 @@ def run_hf(model: Any, tokens: torch.Tensor) -> torch.Tensor:
 
 
 def _reach(config: dict[str, Any], tokens: torch.Tensor, checks: Checks) -> None:
-    """The sequence is longer than every window and original length, or neither would be seen; it fits the maximum."""
+    """The sequence is longer than every window and original length, or neither would be seen; it fits the maximum.
+
+    Dynamic rope is the exception: it stretches beyond the maximum, so the sequence must too.
+    """
     text = next((config[key] for key in LANGUAGE_CONFIGS if isinstance(config.get(key), dict)), config)
     short = [text[key] for key in WINDOW_KEYS if isinstance(text.get(key), int)] + list(_original_lengths(text))
     longest, maximum = max(short, default=0), text.get("max_position_embeddings") or tokens.shape[1]
     length = tokens.shape[1]
     detail = f"windows and original lengths up to {longest}, maximum {maximum}"
-    checks.add("reference.reach", longest < length <= maximum, value=length, threshold=longest, detail=detail)
+    rope = text.get("rope_scaling") or text.get("rope_parameters") or {}
+    stretches = "dynamic" in (rope.get("rope_type"), rope.get("type"))
+    fits = maximum < length if stretches else length <= maximum
+    checks.add("reference.reach", longest < length and fits, value=length, threshold=longest, detail=detail)
 
 
 def _original_lengths(value: Any) -> list[int]:

@@ -326,6 +326,8 @@ def _layer_roles(book: Notebook, layer: Layer, packing: str | None, fit: Any) ->
         for role, linear in zip(names, ordered, strict=True):
             note_linear(book, role, linear, fit.packing if fit else None)
         note_linear(book, "mlp.down", layer.down)
+        for slot, tensor in fit.parameters if fit else ():
+            note_tensor(book, f"mlp.act.{slot}", tensor, "other")
     for role, norm in layer.norms.items():
         if role == "norm.v":
             book.fail("norm.v", "values are normalised", norm.where)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from probe_layers import Layer
+from probe_parametric import fit_parametric
 from probe_trace import Graph
 from probe_values import TOLERANCE, Unmeasured, misfit
 
@@ -44,6 +45,8 @@ class MlpFit:
     """Which of `layer.inputs` is the gate (0 when fused or not gated)."""
     width: int
     where: str
+    parameters: tuple[tuple[str, str], ...] = ()
+    """(slot, tensor) of an activation with parameters of its own."""
 
 
 def fit_mlp(graph: Graph, layer: Layer) -> MlpFit:
@@ -61,6 +64,9 @@ def fit_mlp(graph: Graph, layer: Layer) -> MlpFit:
             made = curve(halves[0]) if len(halves) == 1 else curve(halves[0]) * halves[1]
             if misfit(made, target) < TOLERANCE:
                 return MlpFit(len(halves) == 2, name, packing, gate, target.shape[-1], layer.down.where)
+    own = fit_parametric(graph, layer)
+    if own is not None:
+        return MlpFit(False, own[0], None, 0, target.shape[-1], layer.down.where, tuple(own[1].items()))
     where = graph.where(layer.down.x) or layer.down.where
     raise Unmeasured(f"an activation that no known curve fits ({where.rsplit('/', 1)[-1]})")
 

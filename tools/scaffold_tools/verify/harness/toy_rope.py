@@ -15,6 +15,7 @@ from toy_rows import (
     scalar_row,
 )
 
+LENGTH = "max_position_embeddings"
 ROPE_KEYS = ("rope_scaling", "rope_parameters")
 
 
@@ -37,6 +38,8 @@ def shrink_rope(
         value = config.get(key)
         if not isinstance(value, dict):
             continue
+        if "dynamic" in (value.get("rope_type"), value.get("type")) and is_int(config.get(LENGTH)):
+            changed[LENGTH] = ORIGINAL_LENGTH[variant]  # it scales beyond the maximum alone
         if any(isinstance(item, dict) for item in value.values()):
             changed[key] = {
                 name: _dict(item, _head_dim(toy, name), variant, canaries, toy) if isinstance(item, dict) else item

@@ -9,7 +9,10 @@ from scaffold_tools.targets.megatron_bridge.blocks.model import BlockPlan, Impor
 
 GPT_PROVIDER = "megatron.bridge.models.gpt_provider.GPTModelProvider"
 _OUTPUT = frozenset({"logits_multiplier", "logits_softcap"})
-_OUTSIDE_LAYERS = _OUTPUT | {"embed_norm", "positions", "embedding_multiplier", "rope", "head_bias", "eager_attention"}
+_OUTSIDE_LAYERS = _OUTPUT | {
+    *("activation_module", "embed_norm", "positions", "embedding_multiplier"),
+    *("rope", "head_bias", "eager_attention"),
+}
 """Features that change the built model outside the layer spec (or guard it)."""
 
 
@@ -87,6 +90,7 @@ def _symbols(plan: BlockPlan, features: frozenset[str]) -> list[str]:
     naming = plan.naming
     table = (
         ("embedding_multiplier" in features, f"{naming.prefix}EmbeddingMixin"),
+        ("activation_module" in features, f"{naming.prefix}Activation"),
         ("embed_norm" in features, f"{naming.stem}_embedding_norm"),
         ("positions" in features, f"{naming.prefix}PositionEmbedding"),
         (bool(features & _OUTPUT), f"{naming.prefix}OutputLayerMixin"),

@@ -59,6 +59,7 @@ SELF_ATTENTION_FEATURES = frozenset({"rope_sets", "rope_attention_factor", "clip
 
 FRAGMENTS: tuple[Fragment, ...] = (
     Fragment("activation", _any("activation"), (_TENSOR,)),
+    Fragment("xielu", _any("xielu"), (_CONFIG, _TENSOR), ("torch", "torch.nn.functional as F")),
     Fragment("activation_uses", _any("activation_math"), (), ("math",)),
     Fragment("activation_uses", _any("activation_functional"), (), ("torch.nn.functional as F",)),
     Fragment("activation_uses", _any("activation_torch"), (), ("torch",)),

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from scaffold_tools.blueprint.facts import Blueprint, Gap
 from scaffold_tools.targets.megatron_bridge.blocks.facts import has, is_moe
-from scaffold_tools.targets.megatron_bridge.blocks.mlp import CURVES, STOCK
+from scaffold_tools.targets.megatron_bridge.blocks.mlp import CURVES, PARAMETRIC, STOCK
 from scaffold_tools.targets.megatron_bridge.blocks.moe import routes
 
 _PARITY = "scaffold verify: logits.max_abs"
@@ -29,6 +29,7 @@ ROWS: tuple[GapRow, ...] = (
             blueprint.value("mlp.activation") is not None
             and blueprint.value("mlp.activation") not in STOCK
             and blueprint.value("mlp.activation") not in CURVES
+            and blueprint.value("mlp.activation") not in PARAMETRIC
         ),
         "no formula is known for this activation (or it has parameters of its own)",
         "the activation as a public function of the modeling module",

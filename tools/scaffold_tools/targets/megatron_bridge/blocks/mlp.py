@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from scaffold_tools.blueprint.facts import Blueprint
+from scaffold_tools.blueprint.facts import Blueprint, Gap
 from scaffold_tools.targets.megatron_bridge.blocks.model import BlockRow, Naming, Part, ProviderSetting
 
 
@@ -72,6 +72,25 @@ def _unfused(blueprint: Blueprint, naming: Naming) -> Part:
     )
 
 
+PARAMETRIC: dict[str, tuple[str, ...]] = {"xielu": ("alpha_p", "alpha_n", "beta", "eps")}
+"""Activations with parameters of their own, and what those are called; each has a template of its name."""
+
+
+def _parametric(blueprint: Blueprint, naming: Naming) -> Part:
+    name = str(blueprint.value("mlp.activation"))
+    if blueprint.value("mlp.gated") is not False:
+        return Part(covers=(), gaps=(Gap("mlp.activation", f"{name} in a gated MLP has no block"),))
+    return Part(
+        features=("activation_module", name),
+        settings=(
+            ProviderSetting("activation_func", symbol=f"{naming.stem}_activation"),
+            ProviderSetting("bias_activation_fusion", False, comment="The fused kernels know only GELU and SwiGLU."),
+        ),
+        names=tuple((f"mlp.act.{slot}", f"decoder.layers.*.mlp.activation_func.{slot}") for slot in PARAMETRIC[name]),
+        module_types=((f"{naming.prefix}Activation", "replicated"),),
+    )
+
+
 ROWS: tuple[BlockRow, ...] = (
     BlockRow(
         "activation",
@@ -79,6 +98,13 @@ ROWS: tuple[BlockRow, ...] = (
         ("mlp.activation",),
         lambda blueprint: blueprint.value("mlp.activation") in CURVES,
         _part,
+    ),
+    BlockRow(
+        "activation with parameters",
+        "megatron-core's activations are functions, without parameters of their own",
+        ("mlp.activation",),
+        lambda blueprint: blueprint.value("mlp.activation") in PARAMETRIC,
+        _parametric,
     ),
     BlockRow(
         "no fused activation",
