@@ -57,7 +57,11 @@ def test_each_net_and_its_gate_get_their_logits(lane: LaneSession, tmp_path: Pat
 
 @pytest.mark.parametrize(
     ("fact", "value"),
-    [("delta.layers", ([True] * 3 + [False]) * 2), ("attention.output_gate", False), ("delta.norm.zero_centered", True)],
+    [
+        ("delta.layers", ([True] * 3 + [False]) * 2),
+        ("attention.output_gate", False),
+        ("delta.norm.zero_centered", True),
+    ],
 )
 def test_a_wrong_belief_about_the_nets_is_caught(lane: LaneSession, tmp_path: Path, fact: str, value: Any) -> None:
     wrong = [*value[1:], value[0]] if isinstance(value, list) else value

@@ -36,5 +36,6 @@ def test_queries_and_gates_reach_one_megatron_parameter_and_come_back(lane: Lane
 
 
 def test_a_gate_that_is_believed_absent_is_caught(lane: LaneSession, tmp_path: Path) -> None:
-    found = checks_of(lane, GATED, tmp_path, lambda model: model.with_fact("attention.output_gate", False, Const(False)))
+    fact = "attention.output_gate"
+    found = checks_of(lane, GATED, tmp_path, lambda model: model.with_fact(fact, False, Const(False)))
     assert set(found) - {"passed"}

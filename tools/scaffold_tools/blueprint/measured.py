@@ -19,7 +19,10 @@ from scaffold_tools.blueprint.expressions import (
 from scaffold_tools.blueprint.facts import Const, Evidence, Expression, Fact, Gap, Product, Term
 from scaffold_tools.blueprint.rules import CURVES, RULES, FactRule
 
-SOME_MODELS = ("qk_norm.", "attention.sinks", "mla.", "moe.", "delta.", "mamba.", "mlp.layers", "mixer.layers", "position.", "attention.temperature")
+SOME_MODELS = (
+    *("qk_norm.", "attention.sinks", "mla.", "moe.", "delta.", "mamba."),
+    *("mlp.layers", "mixer.layers", "position.", "attention.temperature", "attention.selection"),
+)
 """Beginnings of facts that only some models have."""
 NOISE = ("rope_", "vision_config", "audio_config")
 

@@ -58,6 +58,7 @@ RULES: tuple[FactRule, ...] = (
     FactRule("qk_norm.after_rope", "flag"),
     FactRule("qk_norm.zero_centered", "flag"),
     FactRule("qk_norm.eps", "float", ("rms_norm_eps", "layer_norm_eps", "norm_eps")),
+    FactRule("attention.selection", "flag"),
     FactRule("attention.output_gate", "flag", (), False),
     FactRule("mamba.layers", "layers", ("layer_types", "layers_block_type")),
     FactRule("mamba.heads", "int", ("mamba_num_heads", "mamba_n_heads", "n_mamba_heads", "num_heads")),

@@ -153,6 +153,7 @@ FACTS: tuple[FactRow, ...] = (
         " the rope dict in the HF config object (`rope_parameters`, `rope_parameters.full_attention`). theta_key: the"
         " key of the base where the config has no such dict",
     ),
+    FactRow("attention.selection", "bool", "which keys a query sees is computed from the tokens (sparse attention)"),
     FactRow(
         "attention.output_gate", "bool", "sigmoid of a second half of the query projection's rows gates the output"
     ),

@@ -56,7 +56,8 @@ class Delta:
     def tensors(self) -> list[tuple[str, str]]:
         """(role, tensor) beside projections and norm."""
         names = ["delta.conv"] if len(self.convolutions) == 1 else ["delta.conv_q", "delta.conv_k", "delta.conv_v"]
-        return [*zip(names, self.convolutions, strict=True), ("delta.A", self.decay), ("delta.step_bias", self.step_bias)]
+        vectors = [("delta.A", self.decay), ("delta.step_bias", self.step_bias)]
+        return [*zip(names, self.convolutions, strict=True), *vectors]
 
 
 @dataclass(frozen=True)
@@ -118,10 +119,7 @@ def read_delta(graph: Graph, decay: Decay, out: Linear, norms: list[Norm], by_ou
     if output.numel() != length * value_heads * value_dim or output.shape[-1] != value_dim:
         raise Unmeasured("the norm of a recurrence is not on the values of one head")
     mixed = torch.cat([_activated(graph, node) for node in convolutions])
-    writes = [node for node in nodes if node.op == "sigmoid" and graph.tensors[node.outputs[0]].numel() == length * value_heads]
-    if len(writes) != 1:
-        raise Unmeasured("no sigmoid says how much a recurrence writes")
-    beta = graph.tensors[writes[0].outputs[0]].double().reshape(length, value_heads)
+    beta = _write_strength(graph, nodes, value_heads)
     g = graph.tensors[decay.value].double().reshape(length, value_heads)
     fitted = _fit(mixed, g, beta, output.reshape(length, value_heads, value_dim))
     if fitted is None:
@@ -133,14 +131,11 @@ def read_delta(graph: Graph, decay: Decay, out: Linear, norms: list[Norm], by_ou
     own = {one.node: one for one in by_output.values() if one.y in region or graph.resolve(one.y) in region}
     own[steps[0].node] = replace(steps[0], bias=None)  # what looks like its bias is that of the decay
     linears = _layout(graph, [own[index] for index in sorted(own)], shape, (before, gate, beta, steps[0]))
-    weights = [graph.params.get(graph.resolve(node.inputs[1])) for node in convolutions]
-    if None in weights or any(graph.params.get(graph.resolve(node.inputs[2])) for node in convolutions if _biased(node)):
-        raise Unmeasured("a convolution with a bias in a gated delta net")
     width = graph.tensors[convolutions[0].inputs[1]].shape[-1]
     return Delta(
         decay.parameter,
         decay.bias,
-        tuple(str(one) for one in weights),
+        _kernels(graph, convolutions),
         linears,
         out,
         norm,
@@ -151,8 +146,23 @@ def read_delta(graph: Graph, decay: Decay, out: Linear, norms: list[Norm], by_ou
     )
 
 
-def _biased(node: Node) -> bool:
-    return len(node.inputs) > 2
+def _write_strength(graph: Graph, nodes: list[Node], heads: int) -> torch.Tensor:
+    """The sigmoid [S, heads] that says how much is written."""
+    size = graph.length * heads
+    found = [node.outputs[0] for node in nodes if node.op == "sigmoid"]
+    found = [value for value in found if graph.tensors[value].numel() == size]
+    if len(found) != 1:
+        raise Unmeasured("no sigmoid says how much a recurrence writes")
+    return graph.tensors[found[0]].double().reshape(graph.length, heads)
+
+
+def _kernels(graph: Graph, convolutions: list[Node]) -> tuple[str, ...]:
+    """Names of the convolutions' weights."""
+    weights = [graph.params.get(graph.resolve(node.inputs[1])) for node in convolutions]
+    biased = any(graph.params.get(graph.resolve(value)) for node in convolutions for value in node.inputs[2:])
+    if None in weights or biased:
+        raise Unmeasured("a convolution with a bias in a gated delta net")
+    return tuple(str(one) for one in weights)
 
 
 def _rows(graph: Graph, value: int, convolution: Node) -> torch.Tensor:
@@ -191,9 +201,7 @@ def _fit(
     return None
 
 
-def delta_rule(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, g: torch.Tensor, beta: torch.Tensor
-) -> torch.Tensor:
+def delta_rule(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, g: torch.Tensor, beta: torch.Tensor) -> torch.Tensor:
     """The gated delta rule with normalised queries and keys (arXiv 2412.06464, eq. 10), one step a token.
 
     Args:
@@ -239,7 +247,8 @@ def _layout(
             if ys[wide].shape[-1] != key_heads * sum(sizes) or ys[narrow].shape[-1] != 2 * value_heads:
                 continue
             q, k, v, z = (one.reshape(length, -1) for one in ys[wide].reshape(length, key_heads, -1).split(sizes, -1))
-            b, _ = (one.reshape(length, -1) for one in ys[narrow].reshape(length, key_heads, -1).split([share] * 2, -1))
+            both = ys[narrow].reshape(length, key_heads, -1)
+            b = both[..., :share].reshape(length, -1)
             if misfit(torch.cat((q, k, v), -1).t(), mixed) < CLOSE and is_gate(z) and is_beta(b):
                 return (("delta.qkvz", linears[wide]), ("delta.ba", linears[narrow]))
         raise Unmeasured("two projections of a gated delta net, laid out in an unknown way")

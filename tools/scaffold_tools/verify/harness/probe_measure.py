@@ -10,7 +10,7 @@ from probe_delta import NORM_ROLE as GATED_NORM
 from probe_experts_notes import expert_facts, settle_routing
 from probe_gate import output_gate
 from probe_layers import Layer, Skeleton, assemble, unused_operators
-from probe_mla import NORM_ROLES, latent_facts, read_latent, score_scale
+from probe_mla import NORM_ROLES, latent_facts, read_latent, score_scale, selects_keys
 from probe_mlp import fit_mlp
 from probe_norms import fit_norm
 from probe_notebook import Notebook, close, note_linear, note_norm, note_tensor
@@ -237,7 +237,10 @@ def _attention_of(book: Notebook, graph: Graph, layer: Layer, found: dict[str, t
     rest = [one for one in layer.inside if one is not projection]
     if rest:
         names = ", ".join(one.weight.removeprefix(layer.prefix) for one in rest)
-        book.fail("attention.selection", f"{names} act inside the attention beside its projections", rest[0].where)
+        what = "choose the keys that a query sees" if selects_keys(graph, layer.site) else "act inside the attention"
+        book.fail("attention.inside", f"{names} {what}, beside its projections", rest[0].where)
+    if selects_keys(graph, layer.site):
+        found["attention.selection"] = (True, layer.site.softmax.where)
     return heads
 
 

@@ -174,6 +174,15 @@ def latent_facts(graph: Graph, latent: Latent, shape: LatentShape, site: Site) -
     return found
 
 
+def selects_keys(graph: Graph, site: Site) -> bool:
+    """Whether the mask on the scores depends on the tokens: which keys a query sees is computed (sparse attention)."""
+    length = graph.length
+    return any(
+        sum(graph.tensors[value].shape[-2:] == (length, length) for value in graph.data_inputs(node)) > 1
+        for node in site.between
+    )
+
+
 def score_scale(graph: Graph, shape: LatentShape, site: Site, seen: torch.Tensor) -> float:
     """Factor from q.k to the scores.
 

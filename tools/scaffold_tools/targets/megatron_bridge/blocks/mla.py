@@ -110,6 +110,13 @@ def _gaps(blueprint: Blueprint) -> tuple[Gap, ...]:
             "a softmax scale in the attention of the modeling module",
         ),
         (
+            blueprint.value("attention.selection") is True,
+            "attention.selection",
+            "megatron-core's sparse attention (experimental_attention_variant='dsa') needs fast_hadamard_transform,"
+            " which runs on CUDA alone (dsa.py: rotate_activation), so nothing proves it on a CPU",
+            "the 'dsa' attributes and the mappings of the indexer, proven on a GPU",
+        ),
+        (
             bare,
             "mla.norm.kind",
             "the norms on the latents are another kind than the layer norms",
@@ -174,6 +181,7 @@ ROWS: tuple[BlockRow, ...] = (
             *(fact for fact, _, _ in SIZES),
             *("mla.norm.kind", "mla.norm.zero_centered", "mla.norm.eps", "mla.score_mscale"),
             *("head_dim", "attention.scale", "rope.pairing", "rope.dim", "rope.fraction", "rope.sets", "bias.qkv"),
+            "attention.selection",
         ),
         is_latent,
         _part,
