@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from scaffold_tools.blueprint.facts import Blueprint, Evidence, Fact, Gap, LayerKind, TensorRole
+from scaffold_tools.blueprint.facts import Blueprint, Evidence, Fact, Gap, KeyUse, LayerKind, TensorRole
 from scaffold_tools.blueprint.fallback import declared_facts, named_roles
 from scaffold_tools.blueprint.foreign import find_foreign, without_layers
 from scaffold_tools.blueprint.keys import account
@@ -75,6 +75,7 @@ def derive_blueprint(
     check_layers(roles, draft)
     facts = tuple(draft.facts)
     keys, key_gaps = account(inventory.config, variant, facts, draft.aliases, real)
+    keys = (*keys, *_shares_by_class(keys, real))
     blueprint = Blueprint(
         model_name=inventory.source.name,
         architecture=architecture,
@@ -89,6 +90,14 @@ def derive_blueprint(
     )
     foreign = find_foreign(inventory.tensors.tensors if inventory.tensors else None, observations)
     return without_layers(blueprint, foreign) if foreign else blueprint
+
+
+def _shares_by_class(keys: tuple[KeyUse, ...], real: Mapping[str, Any]) -> list[KeyUse]:
+    """A share of rotated dimensions that the config class sets by itself: targets read it from the config object."""
+    key = "partial_rotary_factor"
+    if real.get(key) in (None, 1, 1.0) or any(use.key == key for use in keys):
+        return []
+    return [KeyUse(key, real[key], False, "rope.fraction")]
 
 
 def _architecture(config: Mapping[str, Any]) -> str:
