@@ -96,7 +96,7 @@ def derive_shared_width(answer: Mapping[str, Any], draft: Draft) -> None:
         text = f"measured {seen[0]} and {seen[1]} in the two toys; no config key or product of keys gives both"
         draft.gaps.append(Gap("moe.shared_width", text, write_what="how the value follows from the config"))
         return
-    for key in (*SHARED_COUNTS, "shared_expert_combination_strategy"):
+    for key in (*SHARED_COUNTS, *SHARED_WIDTHS, "shared_expert_combination_strategy"):
         if value == 0 and not answer["real"].get(key, 0):
             draft.aliases.setdefault(key, "moe.shared_width")
         elif value == 0 and isinstance(answer["real"].get(key), str):
