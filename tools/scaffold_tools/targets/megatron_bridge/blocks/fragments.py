@@ -308,21 +308,8 @@ def _uses_by_feature(features: frozenset[str]) -> tuple[list[Import], list[str],
             engine |= set(more_engine)
     if "eager_attention" in features and "layer_windows" not in features:
         imports.append(Import("megatron.core.transformer.utils", "is_layer_window_attention"))
-    if "no_qkv_bias" in features:
-        engine.add(_qkv(features - {"no_qkv_bias"}, ""))
-    for target, value in spec_lines(features, Naming("", "")):
-        if value.startswith("TE"):
-            engine.add(value)
-        if target == "mlp":
-            imports.append(Import("megatron.core.transformer.mlp", "MLP"))
-            imports.append(Import("megatron.core.transformer.mlp", "MLPSubmodules"))
-            engine |= {name for name in _ENGINE_LINEARS if name in value}
-    if "qk_norm_own" in features and "qk_norm_no_bias" not in features:
-        engine.add("TENorm")
-    if "embed_norm" in features and "plain_norm" not in features:
-        engine.add("TENorm")
-    if "qk_norm_after_rope" in features and "qk_norm_own" not in features:
-        engine.add("TENorm")
+    engine |= _engine_norms(features)
+    imports += _imports_of_spec_lines(features, engine)
     if "expert_layers" in features and features & {"no_pre_mlp_norm", "shared_pre_norm"}:
         imports.append(Import("megatron.core.transformer.identity_op", "IdentityOp"))
     if features & BLOCK_FEATURES and _replaces_mlp(features):
@@ -331,6 +318,28 @@ def _uses_by_feature(features: frozenset[str]) -> tuple[list[Import], list[str],
         imports.append(Import("megatron.core.transformer.transformer_block", "TransformerBlockSubmodules"))
         imports.append(Import("megatron.core.transformer.transformer_block", "get_num_layers_to_build"))
     return imports, modules, engine
+
+
+def _engine_norms(features: frozenset[str]) -> set[str]:
+    """Names of Transformer Engine that norms and projections of these features are built with."""
+    rows = (("qk_norm_own", "qk_norm_no_bias"), ("embed_norm", "plain_norm"), ("qk_norm_after_rope", "qk_norm_own"))
+    engine = {"TENorm" for needed, instead in rows if needed in features and instead not in features}
+    if "no_qkv_bias" in features:
+        engine.add(_qkv(features - {"no_qkv_bias"}, ""))
+    return engine
+
+
+def _imports_of_spec_lines(features: frozenset[str], engine: set[str]) -> list[Import]:
+    """What the lines of the layer spec import; names of Transformer Engine go into `engine`."""
+    imports: list[Import] = []
+    for target, value in spec_lines(features, Naming("", "")):
+        if value.startswith("TE"):
+            engine.add(value)
+        if target == "mlp":
+            imports.append(Import("megatron.core.transformer.mlp", "MLP"))
+            imports.append(Import("megatron.core.transformer.mlp", "MLPSubmodules"))
+            engine |= {name for name in _ENGINE_LINEARS if name in value}
+    return imports
 
 
 _COLUMN = "TEColumnParallelLinear"
