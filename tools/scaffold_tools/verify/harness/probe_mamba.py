@@ -166,7 +166,7 @@ def read_scan(graph: Graph, step: Step, out: Linear, by_output: dict[int, Linear
     if weight is None:
         raise Unmeasured("the convolution of a state space layer has computed weights")
     projected = graph.rows(inp.y)
-    gate, factors = _inputs(graph, projected, convolution, nodes, step, inner, channels)
+    gate, factors = _inputs(graph, projected, convolution, nodes, step=step, inner=inner)
     known = {step.bias, step.rate, weight, conv_bias, inp.weight, inp.bias}
     rest = _parameters(graph, region, known)
     skip = [name for name, value in rest.items() if graph.tensors[value].numel() == heads]
@@ -222,7 +222,7 @@ class Tensors:
 
 
 def state_space_scan(
-    x: torch.Tensor, step: torch.Tensor, rate: torch.Tensor, b: torch.Tensor, c: torch.Tensor, skip: torch.Tensor
+    x: torch.Tensor, b: torch.Tensor, c: torch.Tensor, *, step: torch.Tensor, rate: torch.Tensor, skip: torch.Tensor
 ) -> torch.Tensor:
     """The recurrence of Mamba 2 (arXiv 2405.21060, eq. 1), one step a token.
 
@@ -255,11 +255,11 @@ def _fit(scan: Tensors, inner: int, expected: torch.Tensor, epsilons: list[float
     for groups in [one for one in range(1, heads + 1) if heads % one == 0 and half % one == 0]:
         y = state_space_scan(
             x.reshape(length, heads, -1),
-            scan.step,
-            scan.rate,
             b.reshape(length, groups, -1),
             c.reshape(length, groups, -1),
-            scan.skip,
+            step=scan.step,
+            rate=scan.rate,
+            skip=scan.skip,
         ).reshape(length, inner)
         if scan.gamma is None:
             if misfit(y * gate, expected) < CLOSE:
@@ -311,15 +311,10 @@ def _leaf(graph: Graph, name: str) -> int:
 
 
 def _inputs(
-    graph: Graph,
-    projected: torch.Tensor,
-    convolution: Node,
-    nodes: list[Node],
-    step: Step,
-    inner: int,
-    channels: int,
+    graph: Graph, projected: torch.Tensor, convolution: Node, nodes: list[Node], *, step: Step, inner: int
 ) -> tuple[torch.Tensor, list[float]]:
     """(the gate, factors on z, x and dt), where the rows of the projection are [z, x, B, C, dt]."""
+    channels = graph.tensors[convolution.outputs[0]].shape[1]
     z, x, _, dt = projected.split([inner, inner, channels - inner, projected.shape[-1] - inner - channels], dim=-1)
     before = _rows(graph, convolution.inputs[0], channels)
     x_factor = ratio(before[:, :inner], x)

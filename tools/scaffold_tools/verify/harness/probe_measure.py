@@ -300,6 +300,18 @@ def _attention_facts(book: Notebook, graph: Graph, layer: Layer, heads: Any) -> 
 
 
 def _layer_roles(book: Notebook, layer: Layer, packing: str | None, fit: Any) -> None:
+    if not layer.alone:
+        _mixer_roles(book, layer, packing)
+    if layer.down is not None and layer.moe is None:
+        _mlp_roles(book, layer, fit)
+    for role, norm in layer.norms.items():
+        if role == "norm.v":
+            book.fail("norm.v", "values are normalised", norm.where)
+            continue
+        note_norm(book, role, norm)
+
+
+def _mixer_roles(book: Notebook, layer: Layer, packing: str | None) -> None:
     if layer.delta is not None:
         for role, linear in layer.delta.linears:
             note_linear(book, role, linear)
@@ -312,30 +324,24 @@ def _layer_roles(book: Notebook, layer: Layer, packing: str | None, fit: Any) ->
     elif layer.latent is not None:
         for role, linear in layer.latent.roles():
             note_linear(book, role, linear)
-    elif layer.alone:
-        pass
     elif layer.q.node == layer.k.node:
         note_linear(book, "attn.qkv", layer.q, packing)
     else:
         for role, linear in (("attn.q", layer.q), ("attn.k", layer.k), ("attn.v", layer.v)):
             note_linear(book, role, linear)
-    if not layer.alone:
-        note_linear(book, "delta.out" if layer.delta else "mamba.out" if layer.scan else "attn.o", layer.o)
-    if layer.down is not None and layer.moe is None:
-        names = ["mlp.gate", "mlp.up"] if len(layer.inputs) == 2 else ["mlp.up"]
-        if fit is not None and fit.packing:
-            names = ["mlp.gate_up"]
-        ordered = list(reversed(layer.inputs)) if fit is not None and fit.gate == 1 else layer.inputs
-        for role, linear in zip(names, ordered, strict=True):
-            note_linear(book, role, linear, fit.packing if fit else None)
-        note_linear(book, "mlp.down", layer.down)
-        for slot, tensor in fit.parameters if fit else ():
-            note_tensor(book, f"mlp.act.{slot}", tensor, "other")
-    for role, norm in layer.norms.items():
-        if role == "norm.v":
-            book.fail("norm.v", "values are normalised", norm.where)
-            continue
-        note_norm(book, role, norm)
+    note_linear(book, "delta.out" if layer.delta else "mamba.out" if layer.scan else "attn.o", layer.o)
+
+
+def _mlp_roles(book: Notebook, layer: Layer, fit: Any) -> None:
+    names = ["mlp.gate", "mlp.up"] if len(layer.inputs) == 2 else ["mlp.up"]
+    if fit is not None and fit.packing:
+        names = ["mlp.gate_up"]
+    ordered = list(reversed(layer.inputs)) if fit is not None and fit.gate == 1 else layer.inputs
+    for role, linear in zip(names, ordered, strict=True):
+        note_linear(book, role, linear, fit.packing if fit else None)
+    note_linear(book, "mlp.down", layer.down)
+    for slot, tensor in fit.parameters if fit else ():
+        note_tensor(book, f"mlp.act.{slot}", tensor, "other")
 
 
 def _norm_facts(book: Notebook, skeleton: Skeleton, tensors: dict[str, torch.Tensor]) -> None:
