@@ -92,7 +92,7 @@ SIZES: tuple[Size, ...] = (
     # Linear attention.
     Size(("linear_num_key_heads",), 2, 2, "gated delta net"),
     Size(("linear_num_value_heads",), 4, 6, "gated delta net; a multiple of its key heads"),
-    Size(("linear_key_head_dim",), 12, 16, "gated delta net"),
+    Size(("linear_key_head_dim",), 34, 44, "gated delta net; narrow keys overlap, which makes its kernel noisy"),
     Size(("linear_value_head_dim",), 10, 14, "gated delta net"),
     # State space.
     Size(("mamba_num_heads", "mamba_n_heads"), 8, 12, "with mamba_head_dim 16, twice the hidden size"),
