@@ -125,7 +125,9 @@ def _parts(
     if len(nodes) == 3:
         share = 2 if layer.q.outputs == 2 * count * dim else 1  # the other half gates the output
         pairs = (("q", layer.q, count), ("k", layer.k, groups), ("v", layer.v, groups))
-        parts = {name: graph.rows(linear.y).reshape(length, heads, -1).transpose(0, 1) for name, linear, heads in pairs}
+        parts = {
+            name: graph.rows(linear.y).reshape(length, heads, -1).transpose(0, 1) for name, linear, heads in pairs
+        }
         return None, parts | {"q": parts["q"][..., : parts["q"].shape[-1] // share]}
     if len(nodes) == 2 or dim != value_dim:
         raise Unmeasured("two of q, k and v share a projection")

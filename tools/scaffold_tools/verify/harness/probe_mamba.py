@@ -155,12 +155,7 @@ def read_scan(graph: Graph, step: Step, out: Linear, by_output: dict[int, Linear
     convolution = convolutions[0]
     length = graph.length
     heads = graph.tensors[step.node.outputs[0]].numel() // length
-    channels = graph.tensors[convolution.outputs[0]].shape[1]
-    inner = out.inputs
-    if inp.outputs != inner + channels + heads or inner % heads or (channels - inner) % 2:
-        raise Unmeasured(
-            f"an input projection to {inp.outputs} rows is not [z {inner}, x B C {channels}, dt {heads}] of Mamba 2"
-        )
+    inner, channels = _parts(graph, inp, out, convolution, heads)
     weight = graph.params.get(graph.resolve(convolution.inputs[1]))
     conv_bias = graph.params.get(graph.resolve(convolution.inputs[2])) if len(convolution.inputs) > 2 else None
     if weight is None:
@@ -186,12 +181,7 @@ def read_scan(graph: Graph, step: Step, out: Linear, by_output: dict[int, Linear
     half = (channels - inner) // 2
     state = half // groups
     factors = [*factors[:2], *_two_factors(graph, projected, convolution, inner, half), factors[2]]
-    names = [("mamba.A", step.rate, "other"), ("mamba.D", skip[0], "other"), ("mamba.step_bias", step.bias, "other")]
-    names.append(("mamba.conv", weight, "weight"))
-    if conv_bias is not None:
-        names.append(("mamba.conv", conv_bias, "bias"))
-    if gamma:
-        names.append(("mamba.norm", gamma[0], "weight"))
+    names = _names(step, skip[0], (weight, conv_bias), gamma)
     width = graph.tensors[convolution.inputs[1]].shape[-1]
     limits = (0.0 if step.low <= STEP_FLOOR else step.low, step.high)
     return Scan(
@@ -199,8 +189,27 @@ def read_scan(graph: Graph, step: Step, out: Linear, by_output: dict[int, Linear
         out,
         *(heads, inner // heads, state, groups, width),
         tuple(factors),
-        *(norm, norm_parts, norm_eps, limits, tuple(names), step.node.where),
+        *(norm, norm_parts, norm_eps, limits, names, step.node.where),
     )
+
+
+def _names(
+    step: Step, skip: str, convolution: tuple[str, str | None], gamma: list[str]
+) -> tuple[tuple[str, str, str], ...]:
+    """(role, tensor, param) beside both projections."""
+    names = [("mamba.A", step.rate, "other"), ("mamba.D", skip, "other"), ("mamba.step_bias", step.bias, "other")]
+    names += [("mamba.conv", name, param) for name, param in zip(convolution, ("weight", "bias"), strict=True) if name]
+    return (*names, *(("mamba.norm", name, "weight") for name in gamma))
+
+
+def _parts(graph: Graph, inp: Linear, out: Linear, convolution: Node, heads: int) -> tuple[int, int]:
+    """(inner width, channels of the convolution), where the projection has the rows of Mamba 2."""
+    inner, channels = out.inputs, graph.tensors[convolution.outputs[0]].shape[1]
+    if inp.outputs != inner + channels + heads or inner % heads or (channels - inner) % 2:
+        raise Unmeasured(
+            f"an input projection to {inp.outputs} rows is not [z {inner}, x B C {channels}, dt {heads}] of Mamba 2"
+        )
+    return inner, channels
 
 
 @dataclass(frozen=True)
