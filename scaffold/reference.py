@@ -68,7 +68,28 @@ def vocabulary() -> str:
     return "\n".join([*roles, "", *facts])
 
 
+def coverage() -> str:
+    """Which model types the last `scaffold matrix` proved, from docs/coverage.json."""
+    rows = json.loads((ROOT / "docs" / "coverage.json").read_text(encoding="utf-8"))
+    base = [row for row in rows if row["variant"] == "base"]
+
+    def types(*outcomes: str) -> list[str]:
+        return [f"`{row['model_type']}`" for row in base if row["outcome"] in outcomes]
+
+    decoders = types("proven", "proven-with-block", "gap")
+    told = (
+        ("proven", "on megatron-core's own modules"),
+        ("proven-with-block", "with custom blocks in the family folder"),
+        ("gap", "reported as a gap, with what is missing and the line of modeling code"),
+    )
+    table = [(meaning, len(types(outcome)), ", ".join(types(outcome))) for outcome, meaning in told]
+    proven = len(types("proven", "proven-with-block"))
+    head = f"{proven} of the {len(decoders)} decoder types that the installed transformers has, from their defaults:"
+    return "\n".join([head, "", *_table(("Outcome", "Types", "Which"), table)])
+
+
 PARTS: tuple[tuple[str, str, Callable[[], str]], ...] = (
+    ("README.md", "coverage", coverage),
     ("docs/cli.md", "exit-codes", exit_codes),
     ("docs/cli.md", "commands", commands),
     ("docs/cli.md", "values", values),
