@@ -13,6 +13,7 @@ from scaffold import cli
 from scaffold.lane import EarlyLane
 from scaffold.matrix.case import run_case
 from scaffold.matrix.values import Case, Row
+from scaffold_tools.verify.lane_env import find_lane
 
 needs_lane = pytest.mark.lane
 
@@ -114,6 +115,9 @@ def test_a_variant_that_the_class_refuses_is_no_model(open_lane: EarlyLane, tmp_
 def test_the_command_writes_both_documents_and_one_line(
     workdir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    lane = find_lane()
+    assert lane is not None
+    monkeypatch.setenv("SCAFFOLD_LANE_PYTHON", str(lane.python))  # the lane lies in the cache that is moved next
     monkeypatch.setenv("SCAFFOLD_CACHE", str(workdir / "cache"))
     code = cli.run(["matrix", "--types", "qwen2,bert", "--variants", "none", "--jobs", "1", "--out", "docs"])
     out, err = capsys.readouterr()
