@@ -31,7 +31,7 @@ class BadInput(ScaffoldError):
 
 
 class GapsRemain(ScaffoldError):
-    """The integration was generated, but something the target cannot express is left as a marked stub."""
+    """What is certain was generated, but something that the target cannot express is left open and reported."""
 
     exit_code = 3
 
