@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from causal_repairs import repaired
+from toys.repairs import repaired
 
 from scaffold import cli
 from scaffold.lane import EarlyLane

@@ -6,9 +6,9 @@ import copy
 from typing import Any
 
 import pytest
-import toy
-from toy_layers import chosen_layers
-from toy_rows import (
+from toys import toy
+from toys.layers import chosen_layers
+from toys.rows import (
     HEAD_DIM,
     ORIGINAL_LENGTH,
     ROPE_SCALARS,

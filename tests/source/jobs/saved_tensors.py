@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import toy
+from toys import toy
 
 
 def run(request: dict[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import toy
+from toys import toy
 from transformers import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 

@@ -6,8 +6,8 @@ from dataclasses import asdict
 from typing import Any
 
 import torch
-from probe_router import SCORES, choose, fit_routing
-from probe_values import Unmeasured
+from probes.experts.router import SCORES, choose, fit_routing
+from probes.graph.values import Unmeasured
 
 TOKENS, EXPERTS = 41, 12
 

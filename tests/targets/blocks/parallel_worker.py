@@ -19,7 +19,7 @@ import torch
 def main(requests: list[dict[str, Any]], folder: str, rank: int) -> list[dict[str, Any]]:
     os.environ.update({"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"})
     torch.set_num_threads(1)
-    from no_cuda import neutralise
+    from mcore.no_cuda import neutralise
 
     neutralise()
     from megatron.core import parallel_state, tensor_parallel
@@ -42,7 +42,7 @@ def main(requests: list[dict[str, Any]], folder: str, rank: int) -> list[dict[st
 
 def even_toy(config: dict[str, Any]) -> dict[str, Any]:
     """The toy with layers and vocabulary that two ranks can share."""
-    import toy
+    from toys import toy
 
     found = toy.prepare(config, "a")
     found["vocab_size"] += found["vocab_size"] % 2
@@ -54,9 +54,9 @@ def even_toy(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def compare(request: dict[str, Any], rank: int, sizes: dict[str, int]) -> dict[str, Any]:
-    import toy
-    from no_cuda import OnCpu
-    from providers import apply_overrides
+    from mcore.no_cuda import OnCpu
+    from mcore.providers import apply_overrides
+    from toys import toy
 
     sys.path.insert(0, request["path"])
     config = even_toy(request["config"])

@@ -116,7 +116,7 @@ def _waiver(key: str, value: Any, variant: Mapping[str, Any] | None) -> str | No
 
 
 REPEATS: tuple[tuple[str, str], ...] = (("word_embed_proj_dim", "hidden_size"),)
-"""Keys that repeat another one; a toy keeps them equal (harness `toy_rows.LINKED`)."""
+"""Keys that repeat another one; a toy keeps them equal (harness `toys/rows.LINKED`)."""
 
 
 def _repeats(key: str, config: Mapping[str, Any], used: Mapping[str, str]) -> str | None:

@@ -29,7 +29,7 @@ def probe_model(
     timeout: float = 300,
     on_progress: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
-    """Observations of a model's toy (see harness/probe.py), or `{"error": why}` where its class could not be run.
+    """Observations of a model's toy (see harness/jobs/probe.py), or `{"error": why}` where its class could not be run.
 
     Args:
         lane: an open lane session.

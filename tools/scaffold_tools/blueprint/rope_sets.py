@@ -14,7 +14,7 @@ from scaffold_tools.blueprint.rope import Setting, agrees, base_table, table
 
 ROPE_KEYS = ("rope_parameters", "rope_scaling", "rope_theta")
 LENGTH = {"a": 37, "b": 31}
-"""Tokens in the probe's sequences (harness `toy.SEQUENCE_LENGTH`); longer than any toy's original length."""
+"""Tokens in the probe's sequences (harness `toys/toy.SEQUENCE_LENGTH`); longer than any toy's original length."""
 
 
 def derive_rope(answer: Mapping[str, Any], draft: Draft) -> None:

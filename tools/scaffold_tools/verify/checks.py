@@ -1,6 +1,6 @@
 """What is checked: one row a check, with what it proves, what it cannot see, and its tolerance.
 
-The checks run in the lane (`harness/verify.py`), which records them under these names.
+The checks run in the lane (`harness/jobs/verify.py`), which records them under these names.
 """
 
 from __future__ import annotations

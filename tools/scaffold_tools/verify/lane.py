@@ -133,7 +133,7 @@ class LaneSession:
         harness = harness_dir()
         self.log_file.parent.mkdir(parents=True, exist_ok=True)
         scratch = self._scratch.name
-        path = [*map(str, self._extra_path), str(harness), str(harness / "standins")]
+        path = [*map(str, self._extra_path), str(harness), str(harness / "jobs"), str(harness / "standins")]
         environ = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
         environ |= {
             "PYTHONPATH": os.pathsep.join(path),

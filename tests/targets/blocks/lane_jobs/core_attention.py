@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mcore_build import prepare_process
-from no_cuda import OnCpu, neutralise
+from mcore.build import prepare_process
+from mcore.no_cuda import OnCpu, neutralise
 
 
 def run(request: dict[str, Any]) -> dict[str, Any]:

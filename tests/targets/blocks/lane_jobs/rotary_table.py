@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mcore_build import prepare_process
-from no_cuda import OnCpu, neutralise
-from toy import load_config
+from mcore.build import prepare_process
+from mcore.no_cuda import OnCpu, neutralise
+from toys.toy import load_config
 
 
 def run(request: dict[str, Any]) -> dict[str, Any]:

@@ -6,8 +6,8 @@ Protocol, one JSON object a line: stdin takes `{"id", "job", "request", "timeout
 `peak_mb` where the child could still say it.
 Everything that libraries print goes to stderr. End of input ends the server.
 
-A job is a module beside this one with `run(request) -> dict`, and optionally `preload(request)`, which is called here,
-in the parent, so that what it imports is there for later jobs too.
+A job is a module of `jobs/`, or of another folder on the path, with `run(request) -> dict`, and optionally
+`preload(request)`, which is called here, in the parent, so that what it imports is there for later jobs too.
 """
 
 from __future__ import annotations

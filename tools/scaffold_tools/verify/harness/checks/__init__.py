@@ -1,0 +1,1 @@
+"""What is checked of an integration, each check measured and recorded under its name."""

@@ -1,0 +1,121 @@
+"""The job that proves an integration: toys, real import, real export, logits. Runs in the lane's Python."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import platform
+from pathlib import Path
+from typing import Any
+
+import progress
+from checks.logits import compare_logits
+from checks.measured import Broken, Checks, Clock
+from checks.reference import make_reference
+from checks.weights import import_weights, load_saved, round_trip
+from echo import versions
+from mcore.build import build_megatron, prepare_process
+from mcore.integration import class_name, expected, register
+from mcore.no_cuda import neutralise
+
+ORDER = (
+    *("reference.reach", "reference.noise", "registration", "build.megatron"),
+    *("import.hf_consumed", "import.megatron_filled", "import.warnings"),
+    *("round_trip.exact", "logits.max_abs", "logits.cosine"),
+)
+"""Every check of one toy, in the order in which they run."""
+
+
+def preload(request: dict[str, Any]) -> None:
+    """What every verification imports; the installed Megatron-Bridge only where it is the one that is used."""
+    neutralise()
+    for module in ("transformer_engine", "megatron.core.models.gpt"):
+        importlib.import_module(module)
+    for module in ("datasets", "peft", "omegaconf", "hydra"):
+        with contextlib.suppress(ImportError):  # Megatron-Bridge imports them where it finds them
+            importlib.import_module(module)
+    if request["integration"]["kind"] != "checkout":
+        importlib.import_module("megatron.bridge")
+
+
+def run(request: dict[str, Any]) -> dict[str, Any]:
+    """Verify one integration on one toy a variant.
+
+    Args:
+        request: `integration` ({kind, path, module}), `config` (raw config.json), `architecture`, `variants`, `seed`,
+            `workdir`, `model_folder`, `trust_remote_code`.
+
+    Returns:
+        `bridge` (`module:Class`), `replaced`, `checks`, `environment`.
+    """
+    neutralise()
+    workdir = Path(request["workdir"])
+    workdir.mkdir(parents=True, exist_ok=True)
+    prepare_process(workdir)
+    integration = request["integration"]
+    registered = register(integration, request["architecture"])
+    results: dict[str, Any] = {"bridge": "", "replaced": registered.replaced, "checks": []}
+    notes: dict[str, Any] = {}
+    for variant in request.get("variants") or ("a", "b"):
+        checks = Checks(f"canary-{variant}")
+        try:
+            bridge = _verify_toy(request, variant, workdir / f"toy-{variant}", checks, notes)
+            results["bridge"] = bridge or results["bridge"]
+        except Broken as broken:
+            done = {check["name"] for check in checks.done}
+            checks.skip(tuple(name for name in ORDER if name not in done), f"{broken} broke before")
+        results["checks"] += checks.done
+    return results | {"environment": _environment() | notes}
+
+
+def _verify_toy(request: dict[str, Any], variant: str, folder: Path, checks: Checks, notes: dict[str, Any]) -> str:
+    """All checks of one toy, in order; returns the bridge that AutoBridge picked."""
+    toy = checks.toy
+    progress.say(f"{toy}: reference")
+    with checks.guard("reference.noise"):
+        reference = make_reference(request, variant, folder, checks)
+    saved = load_saved(folder)
+    progress.say(f"{toy}: build")
+    with checks.guard("registration"):
+        auto_bridge, picked = _pick(request, folder, checks)
+    clock = Clock()
+    with checks.guard("build.megatron"):
+        model, provider, changed = build_megatron(auto_bridge)
+    notes |= {"provider": class_name(type(provider)), "overrides": changed}
+    checks.add("build.megatron", True, value=class_name(type(provider)), seconds=clock.lap())
+    progress.say(f"{toy}: import")
+    with checks.guard("import.hf_consumed"):
+        import_weights(auto_bridge, model, saved, checks)
+    progress.say(f"{toy}: round trip")
+    with checks.guard("round_trip.exact"):
+        round_trip(auto_bridge, model, saved, checks)
+    progress.say(f"{toy}: logits")
+    with checks.guard("logits.max_abs"):
+        compare_logits(model, reference, checks)
+    return picked
+
+
+def _pick(request: dict[str, Any], folder: Path, checks: Checks) -> tuple[Any, str]:
+    """AutoBridge's own choice for the saved toy; records `registration`."""
+    from megatron.bridge import AutoBridge
+
+    clock = Clock()
+    auto_bridge = AutoBridge.from_hf_pretrained(str(folder), trust_remote_code=bool(request.get("trust_remote_code")))
+    picked = type(auto_bridge._model_bridge)
+    right, wanted = expected(request["integration"], picked)
+    checks.add("registration", right, value=class_name(picked), threshold=wanted, seconds=clock.lap())
+    return auto_bridge, class_name(picked)
+
+
+def _environment() -> dict[str, Any]:
+    import megatron.bridge
+    import torch
+    import transformer_engine
+
+    return versions() | {
+        "bridge_location": str(Path(megatron.bridge.__file__).parent),
+        "transformer_engine": "stand-in" if getattr(transformer_engine, "IS_STANDIN", False) else "real",
+        "threads": torch.get_num_threads(),
+        "machine": platform.machine(),
+        "neutralised": neutralise(),
+    }

@@ -1,0 +1,1 @@
+"""What a toy computes, measured from one recorded forward pass. No names are looked at."""

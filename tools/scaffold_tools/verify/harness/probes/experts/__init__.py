@@ -1,0 +1,1 @@
+"""Mixtures of experts: found in the graph, their experts and routers fitted."""

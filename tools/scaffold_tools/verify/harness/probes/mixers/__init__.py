@@ -1,0 +1,1 @@
+"""What mixes tokens: attention in its kinds, gated delta nets, state space layers, and their rotation."""
