@@ -139,6 +139,13 @@ def test_every_scalar_becomes_a_canary(key: str, real: float) -> None:
         assert all(isinstance(value, int) for value in values)
 
 
+@pytest.mark.parametrize("share", [0.8, 0.95, 0.999])
+def test_a_share_stays_below_one(share: float) -> None:
+    """The quantile of a share above one is not a number."""
+    values = [toy.shrink_config(DENSE | {"pattern_": [share, share]}, variant)["pattern_"] for variant in VARIANTS]
+    assert all(0 < item < 1 and item != share for value in values for item in value)
+
+
 def test_canaries_of_one_config_are_unique() -> None:
     config = DENSE | {f"multiplier_{index}": 1.0 for index in range(40)}
     small = toy.shrink_config(config)
@@ -238,6 +245,39 @@ def test_max_window_layers_splits_the_toy_where_it_splits_the_model(real: int, e
 def test_a_config_that_claims_a_billion_layers_costs_nothing() -> None:
     small = toy.shrink_config(DENSE | {"num_hidden_layers": 10**9, "mlp_only_layers": [10**8]})
     assert small["num_hidden_layers"] <= 13
+
+
+def test_shared_layers_at_the_end_are_a_kind_of_their_own() -> None:
+    types = (["near"] * 4 + ["far"]) * 7
+    small = toy.shrink_config(DENSE | {"num_hidden_layers": 35, "layer_types": types, "num_kv_shared_layers": 15})
+    shared = small["num_kv_shared_layers"]
+    assert 0 < shared < small["num_hidden_layers"]
+    for part in (small["layer_types"][:-shared], small["layer_types"][-shared:]):
+        assert set(part) == {"near", "far"}
+
+
+def test_sizes_that_belong_together_stay_so() -> None:
+    wide = {"embedding_dim": DENSE["hidden_size"], "num_blocks": DENSE["num_hidden_layers"]}
+    quarter = DENSE["hidden_size"] // 4
+    small = toy.shrink_config(DENSE | wide | {"axes": [quarter, 3 * quarter], "other": [quarter, quarter]})
+    assert small["embedding_dim"] == small["hidden_size"] == sum(small["axes"])
+    assert small["num_blocks"] == small["num_hidden_layers"]
+    assert small["axes"][0] * 3 == small["axes"][1]
+    assert small["other"] == [quarter, quarter]
+
+
+def test_one_size_a_layer_is_shrunk_and_different_ones_stay_different() -> None:
+    real = [16384] * 3 + [8192] * 3
+    config = {key: value for key, value in DENSE.items() if key != "layer_types"}
+    small = toy.shrink_config(config | {"num_hidden_layers": 6, "intermediate_size": real})["intermediate_size"]
+    assert max(small) < 200
+    assert len(set(small)) == 2
+
+
+def test_a_size_named_after_another_part_is_that_parts() -> None:
+    parts = {"global_config": {"hidden_size": 2048}, "local_config": {"hidden_size": 512, "hidden_size_global": 2048}}
+    small = toy.shrink_config(DENSE | parts)
+    assert small["local_config"]["hidden_size_global"] == small["global_config"]["hidden_size"] < 2048
 
 
 # Rope.

@@ -36,7 +36,7 @@ _NUMBER = re.compile(r"(?<=\.)\d+(?=\.|$)")
 _FIRST_LAYER = re.compile(r"(?:^|\.)(?:layers|layer|h|blocks|block)\.(\d{1,6})(?=\.|$)")
 VISION_TOWER = re.compile(
     r"(^|\.)(vision_tower|visual|vision_model|vision_encoder|vision_embed\w*|vit|vpm|image_encoder|img_processor"
-    r"|vision_backbone|patch_embed\w*)(\.|$)"
+    r"|vision_backbone|patch_embed(s|ding|dings|der)?)(\.|$)"
 )
 AUDIO_TOWER = re.compile(
     r"(^|\.)(audio_tower|audio_encoder|audio_model|audio_embed\w*|apm|speech_encoder|sound_encoder)(\.|$)"

@@ -49,6 +49,8 @@ def make_reference(request: dict[str, Any], variant: str, folder: Path, checks: 
     _reach(config, tokens, checks)
     logits = run_hf(model, tokens)
     model.save_pretrained(folder)
+    if model.config is not hf_config:  # published configs are whole, also where the class takes a part of one
+        hf_config.save_pretrained(folder)
     if trusted and source:
         _bring_code(Path(source), folder, raw)
     _noise(model, tokens, logits, checks, clock)

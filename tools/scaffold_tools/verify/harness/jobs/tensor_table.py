@@ -14,7 +14,7 @@ import re
 from typing import Any
 
 from toys.layers import layer_count
-from toys.toy import load_config, sanitise
+from toys.toy import config_for, load_config, sanitise
 
 MAX_LAYERS = 10_000
 """A module costs memory even without weights; published models have below 200 layers."""
@@ -87,18 +87,11 @@ def _build_on_meta(hf_config: Any, architecture: Any, trusted: bool) -> Any:
     named = getattr(transformers, architecture, None) if isinstance(architecture, str) else None
     with torch.device("meta"):
         if hasattr(named, "_from_config"):
-            model = named._from_config(_config_for(named, hf_config), **options)
+            model = named._from_config(config_for(named, hf_config), **options)
         else:
             model = _auto_class(hf_config, trusted).from_config(hf_config, trust_remote_code=trusted, **options)
     model.tie_weights()
     return model
-
-
-def _config_for(named: Any, hf_config: Any) -> Any:
-    """The config itself, or its language part where the class is that of the language part alone."""
-    text = hf_config.get_text_config()
-    wanted = getattr(named, "config_class", None) or type(hf_config)
-    return text if isinstance(text, wanted) and not isinstance(hf_config, wanted) else hf_config
 
 
 def _auto_class(hf_config: Any, trusted: bool) -> Any:

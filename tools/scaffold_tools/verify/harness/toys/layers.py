@@ -5,7 +5,16 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from toys.rows import LAYER_INDEX_LISTS, LAYER_KEYS, LAYER_STRINGS, MAX_TOY_LAYERS, PERIOD_KEYS, TOKEN_ID, is_int
+from toys.rows import (
+    LAST_LAYERS,
+    LAYER_INDEX_LISTS,
+    LAYER_KEYS,
+    LAYER_STRINGS,
+    MAX_TOY_LAYERS,
+    PERIOD_KEYS,
+    TOKEN_ID,
+    is_int,
+)
 
 MANY_LAYERS = 2000
 """No model has more; a config that claims so must not cost memory."""
@@ -57,6 +66,9 @@ def truncate_layers(config: dict[str, Any], indices: list[int]) -> dict[str, Any
     for name in LAYER_INDEX_LISTS:
         if isinstance(config.get(name), list):
             changed[name] = [new for new, old in enumerate(indices) if old in config[name]]
+    for name in LAST_LAYERS:
+        if is_int(config.get(name)):
+            changed[name] = sum(index >= layers - config[name] for index in indices)
     if is_int(config.get("max_window_layers")):
         real = config["max_window_layers"]
         changed["max_window_layers"] = 1 if 0 < real < layers else min(real, len(indices))
@@ -67,8 +79,13 @@ def _kinds(config: dict[str, Any], layers: int) -> list[tuple[Any, ...]]:
     """What distinguishes each layer, as far as lists tell."""
     keys = per_layer_keys(config, layers)  # none where the count was cut: no list is as long as it claims
     index_lists = [config[key] for key in LAYER_INDEX_LISTS if isinstance(config.get(key), list)]
+    starts = [layers - config[key] for key in LAST_LAYERS if is_int(config.get(key))]
     return [
-        (*(repr(config[key][index]) for key in keys), *(index in listed for listed in index_lists))
+        (
+            *(repr(config[key][index]) for key in keys),
+            *(index in listed for listed in index_lists),
+            *(index >= start for start in starts),
+        )
         for index in range(layers)
     ]
 

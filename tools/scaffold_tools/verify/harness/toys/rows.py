@@ -35,7 +35,7 @@ class Size:
 SIZES: tuple[Size, ...] = (
     Size(("hidden_size", "n_embd", "d_model", "dim"), 64, 96, "width of the residual stream"),
     Size(
-        ("intermediate_size", "ffn_hidden_size", "n_inner", "ffn_dim", "d_ff", "dff"),
+        ("intermediate_size", "ffn_hidden_size", "n_inner", "ffn_dim", "d_ff", "dff", "d_inner", "feed_forward_size"),
         112,
         144,
         "feed-forward width",
@@ -50,6 +50,7 @@ SIZES: tuple[Size, ...] = (
         "width of the shared expert",
     ),
     Size(("vocab_size", "padded_vocab_size"), 136, 152, "rows of the embedding"),
+    Size(("encoder_hash_byte_group_vocab",), 139, 157, "rows of each embedding of hashed bytes"),
     Size(("vocab_size_per_layer_input",), 136, 152, "rows of the per-layer embedding; the same ids index it"),
     Size(("hidden_size_per_layer_input",), 28, 36, "width of the per-layer embedding"),
     Size(
@@ -123,7 +124,7 @@ LANGUAGE_CONFIGS = ("text_config", "llm_config", "language_config", "thinker_con
 LAYER_KEYS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 HEAD_KEYS = ("num_attention_heads", "n_head", "n_heads", "num_heads")
 KV_KEYS = ("num_key_value_heads", "n_head_kv", "num_kv_heads", "num_query_groups", "num_global_key_value_heads")
-HEAD_DIM_KEYS = ("head_dim", "kv_channels", "attention_head_dim", "d_kv")
+HEAD_DIM_KEYS = ("head_dim", "kv_channels", "attention_head_dim", "d_kv", "d_head", "attention_head_size")
 GLOBAL_HEAD_DIM_KEYS = ("global_head_dim", "swa_head_dim")
 WIDTH_OF_TEXT_KEYS = ("out_hidden_size", "projection_dim", "text_hidden_size")
 """Keys of a tower that repeat the language model's hidden size."""
@@ -149,13 +150,33 @@ USUAL_SIZES: tuple[Sizes, ...] = (
 )
 """What a toy tries, in this order."""
 
-LINKED: tuple[tuple[str, str], ...] = (("word_embed_proj_dim", "hidden_size"),)
+LINKED: tuple[tuple[str, str], ...] = (
+    ("word_embed_proj_dim", "hidden_size"),
+    ("embedding_dim", "hidden_size"),
+    ("num_blocks", "num_hidden_layers"),
+)
 """A size that usually repeats another: it stays equal to it where it is so in the model."""
+WHOLES = ("hidden_size", "n_embd", "d_model")
+"""Sizes that a list of numbers may divide up."""
 
 
 def linked_sizes(config: dict[str, Any], toy: dict[str, Any]) -> dict[str, Any]:
-    """Sizes that repeat others."""
-    return {key: toy[other] for key, other in LINKED if is_int(config.get(key)) and config[key] == config.get(other)}
+    """Sizes that repeat others, and lists whose numbers add up to one."""
+    repeated = {
+        key: toy[other] for key, other in LINKED if is_int(config.get(key)) and config[key] == config.get(other)
+    }
+    return repeated | {
+        key: divided(value, toy[whole])
+        for key, value in config.items()
+        for whole in WHOLES
+        if isinstance(value, list) and len(value) > 1 and all(map(is_int, value)) and sum(value) == config.get(whole)
+    }
+
+
+def divided(parts: list[int], whole: int) -> list[int]:
+    """A whole in the shares of other numbers, each at least 1; the last takes what is left."""
+    kept = [max(1, whole * part // sum(parts)) for part in parts[:-1]]
+    return [*kept, whole - sum(kept)]
 
 
 def state_space_heads(config: dict[str, Any], variant: str) -> dict[str, Any]:
@@ -205,6 +226,8 @@ PERIOD_KEYS = (
 """Every n-th layer is another kind: the toy has one full period and one layer more."""
 LAYER_INDEX_LISTS = ("mlp_only_layers", "full_attn_idxs", "attn_layer_indices", "global_attn_indices", "moe_layers")
 """Lists that hold layer numbers, not one value a layer."""
+LAST_LAYERS = ("num_kv_shared_layers",)
+"""How many layers at the end are of another kind."""
 LAYER_STRINGS = ("hybrid_override_pattern", "hybrid_layer_pattern")
 """One character a layer."""
 
@@ -238,6 +261,7 @@ SCALARS: tuple[Scalar, ...] = (
     Scalar(r"clip_qkv|qkv_clip", 0.83, 1.17, "low enough to clip"),
     Scalar(r"swiglu_limit|glu_limit", 0.91, 1.27, "low enough to clip"),
     Scalar(r"routed_scaling_factor|moe_router_scaling_factor", 1.73, 2.31, "scale of routed experts"),
+    Scalar(r"router_jitter_noise", 0.19, 0.27, "where it acts on logits, several experts are within it of the best"),
 )
 
 ROPE_SCALARS: tuple[Scalar, ...] = (
@@ -257,9 +281,10 @@ ZEROED = re.compile(r".*(dropout|pdrop|_drop|droprate).*")
 """Dropout is off in logits; a toy has none at all."""
 KEPT = re.compile(
     r"initializer_range|init_std|embedding_init_std|pretraining_tp|ep_size|tp_size|.*(loss|coef|jitter).*"
-    r"|time_step_(min|max|floor|limit)|mamba_dt_(min|max)"
+    r"|time_step_(min|max|floor|limit)|mamba_dt_(min|max)|(qk|v)_dim_factor"
 )
-"""Scalars that cannot act on logits (initialisation, losses, parallel layout, clamps of initial values)."""
+"""Scalars that cannot act on logits (initialisation, losses, parallel layout, clamps of initial values), and factors
+between sizes."""
 INTEGER_SCALARS = re.compile(
     r"(logit_scale|logits_scaling|.*_multiplier|embedding_scale|residual_scale|scale_emb|scale_depth|dim_model_base)"
 )

@@ -63,12 +63,15 @@ class _Canaries:
         self.used: set[float] = set()
 
     def near(self, value: float) -> float:
-        """A value within 25% of `value` (its size first brought into 0.01 .. 100), not used before."""
+        """A value within 25% of `value` (its size first brought into 0.01 .. 100), not used before; a share stays one."""
         sane = math.copysign(min(max(abs(value), 0.01), 100.0), value)
         for step in range(200):
             share = 0.07 + 0.013 * (step % 14) + 0.0007 * (step // 14)
             sign = 1 if (step % 2 == 0) == (self.variant == "a") else -1
-            if self.take(found := round(sane * (1 + sign * share), 6)):
+            found = round(sane * (1 + sign * share), 6)
+            if 0 < value < 1 <= found:  # a share of something
+                continue
+            if self.take(found):
                 return found
         raise ValueError(f"no canary left near {value}")
 
@@ -129,6 +132,10 @@ def _shrunk_value(key: str, value: Any, variant: str, canaries: _Canaries, tower
     if value is None or isinstance(value, (bool, str, dict)):
         return value
     if isinstance(value, list):
+        row = size_row(key, tower)
+        if row is not None and value and all(map(is_int, value)):  # one size a layer: equal ones stay equal
+            sizes = sorted(set(value))
+            return [row.value(variant, item) + 8 * sizes.index(item) for item in value]
         numbers = bool(value) and all(isinstance(item, float) for item in value) and not KEPT.fullmatch(key)
         return [_canary(key, item, variant, canaries) for item in value] if numbers else value
     row = size_row(key, tower)
@@ -140,12 +147,12 @@ def _shrunk_value(key: str, value: Any, variant: str, canaries: _Canaries, tower
 def _canary(key: str, value: Any, variant: str, canaries: _Canaries) -> Any:
     if ZEROED.fullmatch(key) and not isinstance(value, str):
         return 0 if is_int(value) else 0.0  # a field may be declared int, and its class strict
-    if KEPT.fullmatch(key) or not math.isfinite(value):
-        return value
-    row = scalar_row(key)
+    row = scalar_row(key) if math.isfinite(value) else None
     if row is not None and value:
         found = canaries.row(row.a if variant == "a" else row.b)
         return round(found) if row.integer else found
+    if KEPT.fullmatch(key) or not math.isfinite(value):
+        return value
     scalar = isinstance(value, float) or INTEGER_SCALARS.fullmatch(key) is not None
     return canaries.near(float(value)) if scalar and value else value
 
@@ -218,6 +225,8 @@ def _nested(config: dict[str, Any], variant: str, canaries: _Canaries, sizes: Si
             changed[key] = _shrink(value, variant, canaries, key not in LANGUAGE_CONFIGS, sizes)
     text = next((changed[key] for key in LANGUAGE_CONFIGS if key in changed), None)
     width = text.get("hidden_size") if text else None
+    for nested in changed.values():
+        nested.update(_of_siblings(nested, changed))
     for name, nested in changed.items():
         if name in LANGUAGE_CONFIGS or not width:
             continue
@@ -225,6 +234,17 @@ def _nested(config: dict[str, Any], variant: str, canaries: _Canaries, sizes: Si
         if isinstance(nested.get("deepstack_visual_indexes"), list) and nested["deepstack_visual_indexes"]:
             nested["deepstack_visual_indexes"] = [0]
     return changed
+
+
+def _of_siblings(nested: dict[str, Any], parts: dict[str, Any]) -> dict[str, Any]:
+    """Sizes that repeat one of another part: `hidden_size_global` is the `hidden_size` of `global_config`."""
+    found = {}
+    for key in nested:
+        for name, part in parts.items():
+            own = key.removesuffix("_" + name.removesuffix("_config"))
+            if own != key and is_int(part.get(own)):
+                found[key] = part[own]
+    return found
 
 
 def complete(config: dict[str, Any], trust_remote_code: bool = False, folder: str | None = None) -> dict[str, Any]:
@@ -315,6 +335,13 @@ def _architecture(config: dict[str, Any]) -> Any:
     return found if hasattr(found, "_from_config") and hasattr(found, "config_class") else None
 
 
+def config_for(architecture: Any, hf_config: Any) -> Any:
+    """The config itself, or its language part where the class is that of the language part alone."""
+    text = hf_config.get_text_config()
+    wanted = getattr(architecture, "config_class", None) or type(hf_config)
+    return text if isinstance(text, wanted) and not isinstance(hf_config, wanted) else hf_config
+
+
 def build(
     config: dict[str, Any], dtype: str = "float32", folder: str | None = None, trust_remote_code: bool = False
 ) -> tuple[Any, Any]:
@@ -330,12 +357,14 @@ def build(
     import transformers
 
     hf_config = load_config(config, trust_remote_code, folder)
-    hf_config._attn_implementation = "eager"
-    hf_config._experts_implementation = "eager"  # the grouped kernel has no fp64
     architecture = _architecture(config)
+    part = hf_config if architecture is None else config_for(architecture, hf_config)
+    for one in (hf_config, part):
+        one._attn_implementation = "eager"
+        one._experts_implementation = "eager"  # the grouped kernel has no fp64
     options = {"dtype": getattr(torch, dtype), "attn_implementation": "eager"}
     if architecture is not None:
-        model = architecture._from_config(hf_config, **options)
+        model = architecture._from_config(part, **options)
     else:
         model = transformers.AutoModelForCausalLM.from_config(
             hf_config, trust_remote_code=trust_remote_code, **options
