@@ -55,6 +55,13 @@ def test_the_formula_of_a_router_is_found_from_its_weights(lane: LaneSession, na
     }
 
 
+def test_the_margin_of_a_sparse_mixer_is_one_of_the_numbers_in_the_code(lane: LaneSession) -> None:
+    formula = {**FORMULA, "score": "sparsemixer", "top_k": 2, "margin": 0.3}
+    (best,) = lane.call("fit_router", {"formula": formula, "margins": [0.2, 0.3, 7.0]})["found"]
+    assert (best["score"], best["top_k"], best["margin"]) == ("sparsemixer", 2, 0.3)
+    assert lane.call("fit_router", {"formula": formula, "margins": [0.2, 7.0]})["found"] == []
+
+
 @pytest.mark.parametrize("name", ["plain softmax", "renormalised sigmoid with a bias"])
 def test_weights_of_no_formula_are_not_measured(lane: LaneSession, name: str) -> None:
     """Negative control: one token's weights are one per cent off."""

@@ -66,6 +66,9 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "gpt_oss": _config(
         "gpt_oss", "GptOssForCausalLM", num_local_experts=8, head_dim=32, sliding_window=16, hidden_size=704,
     ),
+    "phimoe": _config(
+        "phimoe", "PhimoeForCausalLM", num_local_experts=8, num_experts_per_tok=2, router_jitter_noise=0.01,
+    ),
     "flex_olmo": _config(
         "flex_olmo", "FlexOlmoForCausalLM", num_experts=8, norm_topk_prob=False, pad_token_id=0, eos_token_id=1,
     ),
@@ -103,6 +106,8 @@ WRONG: tuple[tuple[str, str, Any], ...] = (
     ("one group kept", "moe.groups_kept", 2),
     ("dots1", "moe.renormalise", True),
     ("ernie4_5_moe", "moe.score", "sigmoid"),
+    ("phimoe", "moe.margin", 0.02),
+    ("phimoe", "moe.score", "softmax"),
     ("gpt_oss", "moe.up_offset", 0.0),
     ("gpt_oss", "attention.sinks", False),
 )

@@ -101,6 +101,7 @@ RULES: tuple[FactRule, ...] = (
     FactRule("moe.top_k", "int", ("num_experts_per_tok", "moe_topk", "moe_k", "experts_per_token", "top_k_experts")),
     FactRule("moe.ffn_hidden_size", "int", ("moe_intermediate_size", "expert_ffn_hidden_size", "intermediate_size")),
     FactRule("moe.score", "word"),
+    FactRule("moe.margin", "float", ("router_jitter_noise",)),
     FactRule("moe.renormalise", "flag", ("norm_topk_prob",)),
     FactRule("moe.scale", "float", ("routed_scaling_factor", "route_scale", "moe_router_scaling_factor")),
     FactRule("moe.groups", "int", ("n_group", "n_expert_groups")),

@@ -9,7 +9,7 @@ from scaffold_tools.blueprint.facts import Blueprint
 from scaffold_tools.errors import BadInput
 from scaffold_tools.targets.megatron_bridge.blocks.attention import ROWS as ATTENTION
 from scaffold_tools.targets.megatron_bridge.blocks.embedding import ROWS as EMBEDDING
-from scaffold_tools.targets.megatron_bridge.blocks.fragments import needs_layer_spec
+from scaffold_tools.targets.megatron_bridge.blocks.fragments import ROUTED, needs_layer_spec
 from scaffold_tools.targets.megatron_bridge.blocks.gaps import find_gaps
 from scaffold_tools.targets.megatron_bridge.blocks.layer import ROWS as LAYER
 from scaffold_tools.targets.megatron_bridge.blocks.mamba import ROWS as MAMBA
@@ -19,6 +19,7 @@ from scaffold_tools.targets.megatron_bridge.blocks.model import Block, BlockPlan
 from scaffold_tools.targets.megatron_bridge.blocks.moe import ROWS as MOE
 from scaffold_tools.targets.megatron_bridge.blocks.moe import needs_router, routes
 from scaffold_tools.targets.megatron_bridge.blocks.norms import ROWS as NORMS
+from scaffold_tools.targets.megatron_bridge.blocks.output_norms import ROWS as OUTPUT_NORMS
 from scaffold_tools.targets.megatron_bridge.blocks.qk_norm import ROWS as QK_NORM
 from scaffold_tools.targets.megatron_bridge.blocks.rope import ROWS as ROPE
 from scaffold_tools.targets.megatron_bridge.blocks.scaling import ROWS as SCALING
@@ -29,6 +30,7 @@ ROWS: tuple[BlockRow, ...] = (
     *EMBEDDING,
     *SCALING,
     *NORMS,
+    *OUTPUT_NORMS,
     *ROPE,
     *QK_NORM,
     *ATTENTION,
@@ -66,7 +68,7 @@ def choose_blocks(blueprint: Blueprint, *, naming: Naming | None = None) -> Bloc
     naming = naming or naming_of(blueprint)
     chosen = [(row, row.part(blueprint, naming)) for row in ROWS if row.applies(blueprint)]
     features = frozenset(feature for _, part in chosen for feature in part.features)
-    if routes(blueprint) and (needs_layer_spec(features) or needs_router(blueprint)):
+    if routes(blueprint) and (needs_layer_spec(features) or needs_router(blueprint) or features & ROUTED):
         features |= {"expert_layers"}
     gaps = tuple(gap for _, part in chosen for gap in part.gaps) + find_gaps(blueprint, features)
     settings = _merged_settings([part for _, part in chosen])

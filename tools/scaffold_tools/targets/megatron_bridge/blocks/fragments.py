@@ -39,6 +39,7 @@ SPEC_FEATURES = frozenset(
         "expert_layers",
         "residual_multiplier",
         "post_norm",
+        "pre_linear_norm",
         "no_pre_attn_norm",
         "no_pre_mlp_norm",
         "plain_norm",
@@ -53,7 +54,7 @@ SPEC_FEATURES = frozenset(
 )
 BLOCK_FEATURES = frozenset({"latent_attention", "expert_layers", "mamba"})
 """Layers that differ from each other, or that the spec of one layer does not build."""
-ROUTED = frozenset({"own_router", "expert_post_norm"})
+ROUTED = frozenset({"own_router", "sparse_mixer", "expert_post_norm"})
 """What changes the experts themselves."""
 SELF_ATTENTION_FEATURES = frozenset({"rope_sets", "rope_attention_factor", "clip_qkv", "query_temperature"})
 
@@ -120,6 +121,22 @@ FRAGMENTS: tuple[Fragment, ...] = (
         ("TEColumnParallelLinear",),
     ),
     Fragment("row_linear", _any("post_norm"), (_CONFIG, _TENSOR), (), ("TENorm", "TERowParallelLinear")),
+    Fragment(
+        "pre_norm_linear",
+        _any("pre_linear_norm"),
+        (
+            _CONFIG,
+            _TENSOR,
+            Import("megatron.core", "parallel_state"),
+            Import("megatron.core.tensor_parallel", "copy_to_tensor_model_parallel_region"),
+            Import("megatron.core.tensor_parallel", "reduce_from_tensor_model_parallel_region"),
+            Import("megatron.core.tensor_parallel", "set_tensor_model_parallel_attributes"),
+            Import("megatron.core.transformer.module", "MegatronModule"),
+            Import("megatron.core.transformer.utils", "make_sharded_tensors_for_checkpoint"),
+        ),
+        ("torch",),
+        ("TERowParallelLinear",),
+    ),
     Fragment("output_linear", _any("proj_bias"), (_CONFIG,), (), ("TERowParallelLinear",)),
     Fragment("qkv_linear", _any("no_qkv_bias"), (_CONFIG,)),
     Fragment("core_attention_fused", _any("fused_core_attention")),
@@ -164,6 +181,12 @@ FRAGMENTS: tuple[Fragment, ...] = (
     Fragment(
         "moe_router",
         _any("own_router"),
+        (_TENSOR, _CONFIG, Import("megatron.core.transformer.moe.router", "TopKRouter")),
+        ("torch",),
+    ),
+    Fragment(
+        "sparse_mixer",
+        _any("sparse_mixer"),
         (_TENSOR, _CONFIG, Import("megatron.core.transformer.moe.router", "TopKRouter")),
         ("torch",),
     ),
@@ -370,7 +393,11 @@ def spec_lines(features: frozenset[str], naming: Naming) -> list[tuple[str, str]
         ("qk_norm_after_rope" in features, core + "k_layernorm", "IdentityOp"),
         (_own_before_rope(features), core + "q_layernorm", _own_norm(features, naming)),
         (_own_before_rope(features), core + "k_layernorm", _own_norm(features, naming)),
-        (bool(features & {"post_attn_norm", "proj_bias"}), core + "linear_proj", _projection(features, prefix)),
+        (
+            bool(features & {"post_attn_norm", "pre_o_norm", "proj_bias"}),
+            core + "linear_proj",
+            _projection(features, prefix),
+        ),
         ("residual_multiplier" in features, "self_attn_bda", "bias_dropout_add"),
         ("plain_norm" in features and "shared_pre_norm" not in features, "pre_mlp_layernorm", norm),
         (_replaces_mlp(features), "mlp", _mlp(features, prefix)),
@@ -388,7 +415,7 @@ def _expert_lines(features: frozenset[str], prefix: str) -> list[tuple[bool, str
     bare = bool(features & {"no_pre_mlp_norm", "shared_pre_norm"})
     return [
         (bare, "experts.layer.pre_mlp_layernorm", "IdentityOp"),
-        ("own_router" in features, "experts.router", f"{prefix}Router"),
+        (bool(features & {"own_router", "sparse_mixer"}), "experts.router", f"{prefix}Router"),
         ("expert_post_norm" in features, "experts.layer.mlp", layer),
     ]
 
@@ -409,15 +436,18 @@ def _own_norm(features: frozenset[str], naming: Naming) -> str:
 
 
 def _projection(features: frozenset[str], prefix: str) -> str:
-    return prefix + ("AttentionOutputLinear" if "proj_bias" in features else "PostNormRowParallelLinear")
+    if "proj_bias" in features:
+        return f"{prefix}AttentionOutputLinear"
+    return prefix + ("PreNorm" if "pre_o_norm" in features else "PostNorm") + "RowParallelLinear"
 
 
 def _replaces_mlp(features: frozenset[str]) -> bool:
-    return bool(features & {"post_mlp_norm", "no_pre_mlp_norm", "plain_norm", "shared_pre_norm"})
+    return bool(features & {"post_mlp_norm", "pre_down_norm", "no_pre_mlp_norm", "plain_norm", "shared_pre_norm"})
 
 
 def _mlp(features: frozenset[str], prefix: str) -> str:
     unfused = features & {"no_pre_mlp_norm", "plain_norm", "shared_pre_norm"}
     first = "TEColumnParallelLinear" if unfused else "TELayerNormColumnParallelLinear"
-    second = f"{prefix}PostNormRowParallelLinear" if "post_mlp_norm" in features else "TERowParallelLinear"
+    own = "Post" if "post_mlp_norm" in features else "Pre" if "pre_down_norm" in features else ""
+    second = f"{prefix}{own}NormRowParallelLinear" if own else "TERowParallelLinear"
     return f"ModuleSpec(module=MLP, submodules=MLPSubmodules(linear_fc1={first}, linear_fc2={second}))"

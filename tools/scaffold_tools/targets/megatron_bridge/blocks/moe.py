@@ -18,7 +18,7 @@ def routes(blueprint: Blueprint) -> bool:
 
 def needs_router(blueprint: Blueprint) -> bool:
     """Whether megatron-core's `topk_routing_with_score_function` gives other weights or another choice."""
-    if not routes(blueprint):
+    if not routes(blueprint) or blueprint.value("moe.score") == "sparsemixer":
         return False
     top_k = int(blueprint.value("moe.top_k") or 0)
     softmax = blueprint.value("moe.score") == "softmax"
@@ -71,6 +71,24 @@ def _router(blueprint: Blueprint, naming: Naming) -> Part:
     )
 
 
+def _sparse_mixer(blueprint: Blueprint, naming: Naming) -> Part:
+    return Part(
+        features=("sparse_mixer",),
+        fields=(
+            ProviderField(
+                "router_margin",
+                "float",
+                "0.02",
+                expression(blueprint, "moe.margin"),
+                blueprint.value("moe.margin"),
+                "Experts whose logit is this share below the best are weighed with it.",
+            ),
+        ),
+        settings=(ProviderSetting("moe_router_load_balancing_type", "none"),),
+        module_types=((f"{naming.prefix}Router", "replicated"),),
+    )
+
+
 def _post_norm(blueprint: Blueprint, naming: Naming) -> Part:
     return Part(
         features=("expert_post_norm",),
@@ -85,6 +103,13 @@ ROWS: tuple[BlockRow, ...] = (
         ("moe.renormalise", "moe.correction_bias", "moe.groups", "moe.groups_kept", "moe.group_score"),
         needs_router,
         _router,
+    ),
+    BlockRow(
+        "sparse mixer",
+        "experts are chosen one after the other, each weighed against those close to it alone",
+        ("moe.score", "moe.margin", "moe.renormalise"),
+        lambda blueprint: blueprint.value("moe.score") == "sparsemixer",
+        _sparse_mixer,
     ),
     BlockRow(
         "norm after experts",

@@ -336,6 +336,17 @@ def clamp_bound(graph: Graph, bank: Bank, down: Bank) -> float | None:
     return bound
 
 
+COMPARISONS = frozenset({"gt", "ge", "lt", "le"})
+
+
+def comparison_bounds(graph: Graph, moe: Moe) -> tuple[float, ...]:
+    """Positive numbers that code compares values of the router with."""
+    behind = reachable(graph, moe.router.y)
+    nodes = (node for node in graph.nodes if node.op in COMPARISONS and behind.intersection(node.inputs))
+    numbers = {float(one) for node in nodes for one in node.args[1:] if isinstance(one, int | float)}
+    return tuple(sorted(one for one in numbers if one > 0))
+
+
 def _clamp_ends(node: Node) -> tuple[float | None, float | None]:
     numbers = [None if one is None else float(one) for one in node.args[1:] if not isinstance(one, Ref)]
     if node.op == "clamp_max":

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from probes.experts.find import Moe, clamp_bound, reachable, solve_weights
+from probes.experts.find import Moe, clamp_bound, comparison_bounds, reachable, solve_weights
 from probes.experts.router import Routing, fit_routing
 from probes.graph.trace import Graph
 from probes.graph.values import TOLERANCE, Unmeasured, misfit
@@ -63,7 +63,7 @@ def fit_moe(graph: Graph, moe: Moe, tensors: dict[str, torch.Tensor]) -> MoeFit:
     on_input = False
     try:
         weights, share = solve_weights(outputs, each, shared)
-        routings = fit_routing(logits, weights, biases)
+        routings = fit_routing(logits, weights, biases, comparison_bounds(graph, moe))
     except Unmeasured:
         routing, share = _fit_on_input(moe, expert, tensors, (tokens, logits, outputs, shared), biases)
         routings, on_input = [routing], True

@@ -79,6 +79,8 @@ def settle_routing(book: Notebook, columns: dict[str, list[Any]], where: dict[st
             ("moe.group_score", "group_score"),
         )
     }
+    if any(one.margin is not None for one in chosen):
+        values["moe.margin"] = [one.margin for one in chosen]
     values["moe.correction_bias"] = [one.bias is not None for one in chosen]
     columns |= values
     where |= dict.fromkeys(values, place)

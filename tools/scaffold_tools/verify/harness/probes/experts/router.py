@@ -41,9 +41,13 @@ class Routing:
     group_score: str | None
     bias: str | None
     """Name of the vector that is added for the choice alone."""
+    margin: float | None = None
+    """Of a sparse mixer: how far below the best an expert is weighed with it."""
 
 
-def fit_routing(logits: torch.Tensor, weights: torch.Tensor, biases: dict[str, torch.Tensor]) -> list[Routing]:
+def fit_routing(
+    logits: torch.Tensor, weights: torch.Tensor, biases: dict[str, torch.Tensor], margins: tuple[float, ...] = ()
+) -> list[Routing]:
     """Every formula of the tables that chooses the same experts and gives the same weights, simplest first.
 
     More than one may: groups that happen to hold every token's best experts do not show in one layer. Layers of one
@@ -53,6 +57,7 @@ def fit_routing(logits: torch.Tensor, weights: torch.Tensor, biases: dict[str, t
         logits: [S, E].
         weights: measured [S, E], zero for experts that are not used.
         biases: candidates for the correction bias [E].
+        margins: candidates for the margin of a sparse mixer.
 
     Raises:
         Unmeasured: no formula of the tables does.
@@ -73,6 +78,9 @@ def fit_routing(logits: torch.Tensor, weights: torch.Tensor, biases: dict[str, t
                 chooses = True
                 if plain is not None:
                     found.append(Routing(name, top_k, *plain, groups, kept, group_score, bias))
+    for margin in margins:
+        if misfit(sparse_mixer(logits, top_k, margin), weights) < TOLERANCE:
+            found.append(Routing("sparsemixer", top_k, False, 1.0, 1, 1, None, None, margin))
     if not found:
         what = "gives the experts' weights" if chooses else "chooses the same experts"
         raise Unmeasured(f"no known router formula {what}")
@@ -115,6 +123,20 @@ def choose(scores: torch.Tensor, top_k: int, groups: int, kept: int, group_score
         scores = scores.masked_fill(~best.repeat_interleave(scores.shape[-1] // groups, dim=-1), float("-inf"))
     index = scores.topk(top_k, dim=-1).indices
     return torch.zeros_like(scores).scatter(-1, index, 1).bool()
+
+
+def sparse_mixer(logits: torch.Tensor, rounds: int, margin: float) -> torch.Tensor:
+    """Weights [S, E] of SparseMixer-v2 (arXiv 2409.12136) outside training: the best expert of each round, weighed by
+    a softmax over those whose logit is at most `margin` * max(|logit|, best) below it; the next round goes without it.
+    """
+    left, weights = logits, torch.zeros_like(logits)
+    for _ in range(rounds):
+        best, index = left.max(dim=-1, keepdim=True)
+        near = (best - left) / logits.abs().clamp(min=best) <= margin
+        weighed = torch.softmax(left.masked_fill(~near, float("-inf")), dim=-1)
+        weights = weights.scatter(-1, index, weighed.gather(-1, index))
+        left = left.scatter(-1, index, float("-inf"))
+    return weights
 
 
 def _weights(scores: torch.Tensor, chosen: torch.Tensor, weights: torch.Tensor) -> tuple[bool, float] | None:
