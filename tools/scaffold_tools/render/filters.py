@@ -39,6 +39,7 @@ _WRITERS: dict[str, Callable[..., str]] = {
     "comment": literals.one_line,  # prose after a hash
     "md": literals.markdown_text,  # Markdown prose and table cells
     "code": literals.markdown_code,  # an inline code span in Markdown, with its backticks
+    "url": literals.https_url,  # the target of a Markdown link
     "sh": literals.shell_word,  # one shell word
     "json": literals.json_value,
     "yaml": literals.json_value,

@@ -162,6 +162,19 @@ def markdown_code(text: Any) -> str:
     return "`" + (folded.replace("`", "'").replace("|", "\N{BROKEN BAR}") or " ") + "`"
 
 
+def https_url(text: Any) -> str:
+    """The target of a Markdown link, of characters that cannot end it.
+
+    Raises:
+        BadInput: anything but a plain https address.
+    """
+    if not isinstance(text, str) or not re.fullmatch(
+        r"https://[A-Za-z0-9.-]+(/[A-Za-z0-9._/-]*)?(#[A-Za-z0-9-]+)?", text
+    ):
+        raise BadInput(f"{text!r} cannot be written as a link")
+    return text
+
+
 def shell_word(text: Any) -> str:
     """One POSIX shell word.
 
