@@ -10,7 +10,9 @@ from probes.graph.trace import PARTS, VIEWS, Graph, Node
 from probes.graph.values import Unmeasured, clean, is_scalar_factor, ratio, unscaled, uses
 from probes.mixers.delta import NORM_ROLE, Decay, Delta, find_decays, read_delta
 from probes.mixers.mamba import Scan, Step, find_steps, is_scan, read_scan
+from probes.mixers.kinds import find_mixers
 from probes.mixers.mla import Latent, find_latent, latent_norms
+from probes.mixers.own import Mark, Mixer
 
 
 @dataclass
@@ -47,6 +49,8 @@ class Layer:
     """A gated delta net in the place of attention; then `q`, `k` and `v` are the first of its projections."""
     scan: Scan | None = None
     """A state space layer in the place of attention; then `q`, `k` and `v` are its input projection."""
+    own: Mixer | None = None
+    """A mixer that megatron-core has no module for; then `q`, `k` and `v` are the first of its projections."""
     bare: bool = False
     """No MLP follows the mixer."""
     alone: bool = False
@@ -55,12 +59,24 @@ class Layer:
     @property
     def recurrent(self) -> bool:
         """Whether something else than attention mixes positions, or nothing."""
-        return self.delta is not None or self.scan is not None or self.alone
+        return self.delta is not None or self.scan is not None or self.own is not None or self.alone
 
     @property
     def core(self) -> int:
         """What the mixer computes, before its output projection."""
         return self.o.x if self.recurrent else self.site.context
+
+    @property
+    def attended(self) -> int:
+        """What attention puts out: the input of its output projection, before a norm that acts on that."""
+        norm = self.norms.get("norm.pre_o")
+        return self.o.x if norm is None else norm.x
+
+    @property
+    def activated(self) -> int | None:
+        """What activation and product of a plain MLP give, before a norm that acts on that."""
+        norm = self.norms.get("norm.pre_down")
+        return norm.x if norm is not None else None if self.down is None else self.down.x
 
     def projections(self) -> tuple[Linear, ...]:
         """The linears before the attention."""
@@ -68,6 +84,8 @@ class Layer:
             return tuple(linear for _, linear in self.delta.linears)
         if self.scan is not None:
             return (self.scan.inp,)
+        if self.own is not None:
+            return tuple(linear for _, linear in self.own.entries)
         if self.alone:
             return tuple(self.inputs)
         return self.latent.linears() if self.latent else (self.q, self.k, self.v)
@@ -106,12 +124,13 @@ def assemble(graph: Graph) -> Skeleton:
         Unmeasured: the graph is no stack of softmax-attention layers.
     """
     linears, norms, sites = find_linears(graph), find_norms(graph), find_sites(graph)
-    if not sites and not find_steps(graph):
+    by_output = _outputs(graph, linears)
+    marks = find_mixers(graph, norms, by_output)
+    if not sites and not marks and not find_steps(graph):
         raise Unmeasured("no softmax over positions: not an attention decoder")
     embedding, positions = _embeddings(graph)
     head = _head(graph, linears)
-    by_output = _outputs(graph, linears)
-    layers = _mixers(graph, sites, norms, by_output)
+    layers = _mixers(graph, sites, norms, by_output, marks)
     _name_layers(layers)
     skeleton = Skeleton(graph, layers, norms, embedding, positions, head, None, None, -1)
     for layer in layers:
@@ -121,13 +140,16 @@ def assemble(graph: Graph) -> Skeleton:
     return skeleton
 
 
-def _mixers(graph: Graph, sites: list[Site], norms: list[Norm], by_output: dict[int, Linear]) -> list[Layer]:
-    """One layer for each attention, each gated delta net and each state space layer, in call order."""
-    places: list[tuple[int, Site | Decay | Step]] = [(site.softmax.index, site) for site in sites]
+def _mixers(
+    graph: Graph, sites: list[Site], norms: list[Norm], by_output: dict[int, Linear], marks: list[Mark]
+) -> list[Layer]:
+    """One layer for each attention and each other mixer, in call order."""
+    places: list[tuple[int, Site | Decay | Step | Mark]] = [(site.softmax.index, site) for site in sites]
+    places += [(mark.node.index, mark) for mark in marks]
     decays = {decay.node.index: decay for decay in find_decays(graph)}
     steps = [step for step in find_steps(graph) if is_scan(graph, step, by_output)]
-    for step in steps:
-        decays.pop(step.node.index, None)
+    for one in (*steps, *marks):
+        decays.pop(one.node.index, None)
     places += [*decays.items(), *((step.node.index, step) for step in steps)]
     layers = []
     for index, (_, found) in enumerate(sorted(places, key=lambda place: place[0])):
@@ -136,6 +158,11 @@ def _mixers(graph: Graph, sites: list[Site], norms: list[Norm], by_output: dict[
             continue
         if isinstance(found, Step):
             layers.append(_state_space(graph, index, found, by_output))
+            continue
+        if isinstance(found, Mark):
+            own = found.read()
+            first = own.entries[0][1]
+            layers.append(Layer(index, "", None, first, first, first, own.out, own=own))  # type: ignore[arg-type]
             continue
         out = _first_linear_after(graph, found.value, by_output)
         delta = read_delta(graph, found, out, norms, by_output)
@@ -327,6 +354,7 @@ def _walk(skeleton: Skeleton) -> None:
         elif not layer.bare and not layer.alone:
             stream = None  # what the rest of the layer adds is unknown
         _input_norms(skeleton, layer)
+        _output_norms(skeleton, layer)
         _inner_norms(skeleton, layer)
     skeleton.entry = skeleton.layers[0].entry
     skeleton.final_norm = _norm_of(skeleton, skeleton.head.x)
@@ -402,6 +430,17 @@ def _input_norms(skeleton: Skeleton, layer: Layer) -> None:
     for linear in layer.entries()[1:]:
         if graph.resolve(linear.x) != graph.resolve(first.x):
             skeleton.complain(f"{layer.prefix}attention", "q, k and v have different inputs", linear.where)
+
+
+def _output_norms(skeleton: Skeleton, layer: Layer) -> None:
+    """Norms inside attention and MLP, on the input of the last projection."""
+    ends = [] if layer.recurrent else [("norm.pre_o", layer.o)]
+    if layer.moe is None and layer.down is not None:
+        ends.append(("norm.pre_down", layer.down))
+    for role, linear in ends:
+        norm = _norm_of(skeleton, linear.x)
+        if norm is not None and all(norm is not known for known in layer.norms.values()):
+            layer.norms[role] = norm
 
 
 def _inner_norms(skeleton: Skeleton, layer: Layer) -> None:

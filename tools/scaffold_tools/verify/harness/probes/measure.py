@@ -14,6 +14,7 @@ from probes.layers import Layer, Skeleton, assemble, unused_operators
 from probes.mixers.attention import added_scores, is_alibi, read_heads, score_bend, visible, window
 from probes.mixers.delta import NORM_ROLE as GATED_NORM
 from probes.mixers.gate import output_gate
+from probes.mixers.kinds import KINDS
 from probes.mixers.mla import NORM_ROLES, latent_facts, read_latent, score_scale, selects_keys
 from probes.mixers.rope import fit_rotation
 from probes.mixers.sinks import note_sinks
@@ -127,6 +128,10 @@ def _layers(book: Notebook, skeleton: Skeleton, tensors: dict[str, torch.Tensor]
     scans = [layer.scan is not None for layer in skeleton.layers]
     if any(scans):
         book.layered("mamba.layers", scans, next(layer.scan.where for layer in skeleton.layers if layer.scan))
+    for kind in KINDS:
+        flags = [layer.own is not None and layer.own.kind == kind for layer in skeleton.layers]
+        if any(flags):
+            book.layered(f"{kind}.layers", flags, skeleton.layers[flags.index(True)].own.where)
     alone = [layer.alone for layer in skeleton.layers]
     if any(alone):
         book.layered("mixer.layers", [not one for one in alone], skeleton.layers[alone.index(True)].o.where)
@@ -151,6 +156,9 @@ def _expected(name: str, skeleton: Skeleton) -> int:
         return sum(layer.delta is not None for layer in skeleton.layers)
     if name.startswith("mamba."):
         return sum(layer.scan is not None for layer in skeleton.layers)
+    kind = name.partition(".")[0]
+    if kind in KINDS:
+        return sum(layer.own is not None and layer.own.kind == kind for layer in skeleton.layers)
     recurrent = sum(layer.recurrent for layer in skeleton.layers)
     return len(skeleton.layers) if name.startswith(EVERYWHERE) else len(skeleton.layers) - recurrent
 
@@ -183,6 +191,8 @@ def _one_layer(
         found |= layer.delta.facts()
     elif layer.scan is not None:
         found |= layer.scan.facts()
+    elif layer.own is not None:
+        found |= layer.own.facts()
     elif not layer.alone:
         heads = _attention_of(book, graph, layer, found)
     found["residual.parallel"] = (layer.parallel, layer.o.where)
@@ -201,7 +211,9 @@ def _one_layer(
         _layer_roles(book, layer, heads.packing if heads else None, None)
         return found
     fit = book.attempt(
-        "mlp.activation", lambda: fit_mlp(graph, layer), layer.inputs[0].where if layer.inputs else None
+        "mlp.activation",
+        lambda: fit_mlp(graph, layer, layer.activated),
+        layer.inputs[0].where if layer.inputs else None,
     )
     if fit is not None:
         found["mlp.activation"] = (fit.activation, fit.where)
@@ -227,7 +239,7 @@ def _attention_of(book: Notebook, graph: Graph, layer: Layer, found: dict[str, t
         found["alibi"] = (True, product)
     elif added is not None:
         book.fail("position.kind", "something that is neither a mask nor ALiBi is added to the scores", product)
-    gate = unused_operators(graph, layer.site.context, layer.o.x)
+    gate = unused_operators(graph, layer.site.context, layer.attended)
     kind, projection = output_gate(graph, layer)
     found["attention.output_gate"] = (kind in ("fused", "separate"), gate[0].where if gate else layer.o.where)
     if projection is not None:
@@ -322,6 +334,11 @@ def _mixer_roles(book: Notebook, layer: Layer, packing: str | None) -> None:
         note_linear(book, "mamba.in", layer.scan.inp)
         for role, name, param in layer.scan.names:
             note_tensor(book, role, name, param)
+    elif layer.own is not None:
+        for role, linear in (*layer.own.entries, *layer.own.inner):
+            note_linear(book, role, linear)
+        for role, name, param in layer.own.tensors:
+            note_tensor(book, role, name, param)
     elif layer.latent is not None:
         for role, linear in layer.latent.roles():
             note_linear(book, role, linear)
@@ -330,7 +347,8 @@ def _mixer_roles(book: Notebook, layer: Layer, packing: str | None) -> None:
     else:
         for role, linear in (("attn.q", layer.q), ("attn.k", layer.k), ("attn.v", layer.v)):
             note_linear(book, role, linear)
-    note_linear(book, "delta.out" if layer.delta else "mamba.out" if layer.scan else "attn.o", layer.o)
+    kind = "delta" if layer.delta else "mamba" if layer.scan else layer.own.kind if layer.own else None
+    note_linear(book, f"{kind}.out" if kind else "attn.o", layer.o)
 
 
 def _mlp_roles(book: Notebook, layer: Layer, fit: Any) -> None:
@@ -354,6 +372,8 @@ def _norm_facts(book: Notebook, skeleton: Skeleton, tensors: dict[str, torch.Ten
     for layer in skeleton.layers:
         for role, norm in layer.norms.items():
             fit = book.attempt(role, lambda norm=norm: fit_norm(graph, norm, tensors), norm.where)
+            if fit is not None and role == "norm.pre_o" and fit.width != layer.o.inputs:
+                book.fail(role, "the attention output is normalised head by head", norm.where)
             if fit is not None:
                 group = inner if role in ("norm.q", "norm.k") else latent if role in NORM_ROLES else stack
                 group = gated if role == GATED_NORM else group

@@ -50,15 +50,18 @@ class MlpFit:
     """(slot, tensor) of an activation with parameters of its own."""
 
 
-def fit_mlp(graph: Graph, layer: Layer) -> MlpFit:
+def fit_mlp(graph: Graph, layer: Layer, end: int | None = None) -> MlpFit:
     """Match the input of the last linear with activation and product of the first linears' outputs.
+
+    Args:
+        end: what activation and product give, where a norm lies between them and the last linear.
 
     Raises:
         Unmeasured: no curve of the table gives the captured values.
     """
     if layer.down is None:
         raise Unmeasured("no plain MLP in this layer")
-    target = graph.rows(layer.down.x)
+    target = graph.rows(layer.down.x if end is None else end)
     first = [graph.rows(linear.y) for linear in layer.inputs]
     for gate, packing, halves in arrangements(first, target.shape[-1]):
         for name, curve in CURVES:

@@ -22,7 +22,7 @@ def output_gate(graph: Graph, layer: Layer) -> tuple[str, Linear | None]:
         `none`; `fused`: the sigmoid of the second half of each head's rows in the query projection; `separate`: the
         sigmoid of a projection of its own, which is given too; `unknown`.
     """
-    if not unused_operators(graph, layer.site.context, layer.o.x):
+    if not unused_operators(graph, layer.site.context, layer.attended):
         return "none", None
     context = graph.tensors[layer.site.context].double()
     heads, dim = context.shape[0], context.shape[-1]
@@ -38,4 +38,4 @@ def output_gate(graph: Graph, layer: Layer) -> tuple[str, Linear | None]:
 
 
 def _is_gated(graph: Graph, layer: Layer, context: torch.Tensor, gate: torch.Tensor) -> bool:
-    return misfit(graph.rows(layer.o.x), context * torch.sigmoid(gate)) < TOLERANCE
+    return misfit(graph.rows(layer.attended), context * torch.sigmoid(gate)) < TOLERANCE
