@@ -30,6 +30,8 @@ class Reference:
     """[batch, sequence]"""
     logits: torch.Tensor
     """[batch, sequence, vocabulary], fp32"""
+    model: Any
+    """The Hugging Face model, in memory."""
 
 
 def make_reference(request: dict[str, Any], variant: str, folder: Path, checks: Checks) -> Reference:
@@ -54,7 +56,7 @@ def make_reference(request: dict[str, Any], variant: str, folder: Path, checks: 
     if trusted and source:
         _bring_code(Path(source), folder, raw)
     _noise(model, tokens, logits, checks, clock)
-    return Reference(folder, config, tokens, logits)
+    return Reference(folder, config, tokens, logits, model)
 
 
 def _bring_code(source: Path, folder: Path, raw: dict[str, Any]) -> None:
