@@ -11,7 +11,7 @@ from scaffold_tools.blueprint.fallback import declared_facts, named_roles
 from scaffold_tools.blueprint.foreign import find_foreign, without_layers
 from scaffold_tools.blueprint.keys import account
 from scaffold_tools.blueprint.latent import OWN_FACTS, derive_latent, is_latent
-from scaffold_tools.blueprint.mamba import absent_facts, account_mamba
+from scaffold_tools.blueprint.mamba import absent_facts, account_mixers
 from scaffold_tools.blueprint.measured import Draft, declared_number, derive_facts
 from scaffold_tools.blueprint.moe import (
     DENSE_FACTS,
@@ -58,7 +58,7 @@ def derive_blueprint(
         derive_shared_width(observations, draft)
         derive_latent(observations, draft)
         derive_rope(observations, draft)
-        account_mamba(observations, draft)
+        account_mixers(observations, draft)
         draft.gaps.extend(_failures(observations))
     else:
         reason = str((observations or {}).get("error", "the probe did not run"))
@@ -74,7 +74,8 @@ def derive_blueprint(
     _tensors_win(roles, draft, inventory)
     check_layers(roles, draft)
     facts = tuple(draft.facts)
-    keys, key_gaps = account(inventory.config, variant, facts, draft.aliases, real)
+    part = variant.get("part") if variant else None
+    keys, key_gaps = account(inventory.config[part] if part else inventory.config, variant, facts, draft.aliases, real)
     keys = (*keys, *_shares_by_class(keys, real))
     blueprint = Blueprint(
         model_name=inventory.source.name,
@@ -87,6 +88,7 @@ def derive_blueprint(
         keys=keys,
         gaps=_distinct((*draft.gaps, *key_gaps)),
         notes=tuple(dict.fromkeys((*inventory.notes, *draft.notes))),
+        config_part=part,
     )
     foreign = find_foreign(inventory.tensors.tensors if inventory.tensors else None, observations)
     return without_layers(blueprint, foreign) if foreign else blueprint

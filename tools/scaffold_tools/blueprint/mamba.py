@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from scaffold_tools.blueprint.measured import Draft
-from scaffold_tools.blueprint.rules import RULES
+from scaffold_tools.blueprint.rules import OWN, RULES
 
 ATTENTION = ("attention.", "num_attention_heads", "num_query_groups", "head_dim", "qk_norm.", "bias.qkv", "bias.o")
 MLP = ("mlp.activation", "mlp.gated", "ffn_hidden_size", "bias.mlp")
@@ -17,6 +17,21 @@ STEP_LIMITS = ("time_step_limit",)
 ACTIVATIONS = ("mamba_hidden_act", "hidden_act")
 EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts", "num_experts_per_tok")
 POSITIONS = ("rope_parameters", "rope_scaling", "rope_theta", "position_embedding_type", "max_position_embeddings")
+
+
+def account_mixers(answer: Mapping[str, Any], draft: Draft) -> None:
+    """Config keys that the measured sizes of mixers hold, whatever way the code uses them."""
+    account_mamba(answer, draft)
+    for kind in OWN:
+        layers = draft.value(f"{kind}.layers")
+        if layers is None:
+            continue
+        for key in EXPANSION if draft.value(f"{kind}.inner") is not None else ():
+            draft.aliases.setdefault(key, f"{kind}.inner")
+        for key in ACTIVATIONS:  # the activation is part of what was computed again
+            draft.aliases.setdefault(key, f"{kind}.layers")
+        for key in POSITIONS if all(layers) else ():
+            draft.aliases.setdefault(key, f"{kind}.layers")
 
 
 def account_mamba(answer: Mapping[str, Any], draft: Draft) -> None:
@@ -47,7 +62,7 @@ def absent_facts(answer: Mapping[str, Any]) -> frozenset[str]:
     """Facts of attention or of MLPs, where no layer of the toys has one."""
     facts = [answer["variants"][name]["facts"] for name in ("a", "b")]
     beginnings: tuple[str, ...] = ()
-    if all(one.get("mamba.layers") is True for one in facts):
+    if all(any(one.get(f"{kind}.layers") is True for kind in ("mamba", *OWN)) for one in facts):
         beginnings += ATTENTION
     if all(one.get("mlp.layers") is False for one in facts):
         beginnings += MLP

@@ -17,10 +17,10 @@ from scaffold_tools.blueprint.expressions import (
     shown,
 )
 from scaffold_tools.blueprint.facts import Const, Evidence, Expression, Fact, Gap, Product, Term
-from scaffold_tools.blueprint.rules import CURVES, RULES, FactRule
+from scaffold_tools.blueprint.rules import CURVES, OWN, RULES, FactRule
 
 SOME_MODELS = (
-    *("qk_norm.", "attention.sinks", "mla.", "moe.", "delta.", "mamba."),
+    *("qk_norm.", "attention.sinks", "mla.", "moe.", "delta.", "mamba.", *(f"{kind}." for kind in OWN)),
     *("mlp.layers", "mixer.layers", "position.", "attention.temperature", "attention.selection"),
 )
 """Beginnings of facts that only some models have."""

@@ -20,6 +20,8 @@ class FactRule(NamedTuple):
     """The field's common default, for a blueprint without a probe."""
 
 
+OWN = ("selective", "short_conv")
+"""Mixers that megatron-core has no module for: beginnings of the names of their facts and roles."""
 SIZES = ("hidden_size", "n_embd", "d_model", "dim")
 RULES: tuple[FactRule, ...] = (
     FactRule("num_layers", "int", ("num_hidden_layers", "n_layer", "num_layers", "n_layers")),
@@ -77,6 +79,21 @@ RULES: tuple[FactRule, ...] = (
     FactRule("mamba.multiplier.B", "float"),
     FactRule("mamba.multiplier.C", "float"),
     FactRule("mamba.multiplier.dt", "float"),
+    FactRule("selective.layers", "layers", ("layer_types", "layers_block_type")),
+    FactRule("selective.inner", "int", ("intermediate_size",)),
+    FactRule("selective.state_dim", "int", ("state_size", "mamba_d_state")),
+    FactRule("selective.rank", "int", ("time_step_rank", "mamba_dt_rank")),
+    FactRule("selective.conv_width", "int", ("conv_kernel", "mamba_d_conv")),
+    FactRule("selective.conv_bias", "flag", ("use_conv_bias", "mamba_conv_bias")),
+    FactRule("selective.proj_bias", "flag", ("use_bias", "mamba_proj_bias")),
+    FactRule("selective.gate_first", "flag"),
+    FactRule("selective.norm", "word"),
+    FactRule("selective.norm_eps", "float", ("mixer_rms_eps", "rms_norm_eps")),
+    FactRule("short_conv.layers", "layers", ("layer_types",)),
+    FactRule("short_conv.channels", "int", SIZES),
+    FactRule("short_conv.conv_width", "int", ("conv_L_cache",)),
+    FactRule("short_conv.bias", "flag", ("conv_bias",)),
+    FactRule("short_conv.gate_place", "int"),
     FactRule("mlp.layers", "layers", ("layers_block_type",)),
     FactRule("mixer.layers", "layers", ("layers_block_type",)),
     FactRule("delta.layers", "layers", ("layer_types",)),

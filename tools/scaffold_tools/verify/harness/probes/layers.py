@@ -9,8 +9,8 @@ from probes.graph.structure import Linear, Norm, Site, find_linears, find_norms,
 from probes.graph.trace import PARTS, VIEWS, Graph, Node
 from probes.graph.values import Unmeasured, clean, is_scalar_factor, ratio, unscaled, uses
 from probes.mixers.delta import NORM_ROLE, Decay, Delta, find_decays, read_delta
-from probes.mixers.mamba import Scan, Step, find_steps, is_scan, read_scan
 from probes.mixers.kinds import find_mixers
+from probes.mixers.mamba import Scan, Step, find_steps, is_scan, read_scan
 from probes.mixers.mla import Latent, find_latent, latent_norms
 from probes.mixers.own import Mark, Mixer
 

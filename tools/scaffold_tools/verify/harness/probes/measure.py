@@ -16,6 +16,7 @@ from probes.mixers.delta import NORM_ROLE as GATED_NORM
 from probes.mixers.gate import output_gate
 from probes.mixers.kinds import KINDS
 from probes.mixers.mla import NORM_ROLES, latent_facts, read_latent, score_scale, selects_keys
+from probes.mixers.own import note_mixer
 from probes.mixers.rope import fit_rotation
 from probes.mixers.sinks import note_sinks
 from probes.mixers.temperature import fit_temperature
@@ -335,10 +336,7 @@ def _mixer_roles(book: Notebook, layer: Layer, packing: str | None) -> None:
         for role, name, param in layer.scan.names:
             note_tensor(book, role, name, param)
     elif layer.own is not None:
-        for role, linear in (*layer.own.entries, *layer.own.inner):
-            note_linear(book, role, linear)
-        for role, name, param in layer.own.tensors:
-            note_tensor(book, role, name, param)
+        note_mixer(book, layer.own)
     elif layer.latent is not None:
         for role, linear in layer.latent.roles():
             note_linear(book, role, linear)
