@@ -7,8 +7,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from scaffold.run_folder import LANE_LOG
 from scaffold_tools.errors import EnvironmentLacks
-from scaffold_tools.verify.lane import LaneSession
+from scaffold_tools.verify.lane import LaneJobFailed, LaneSession
 
 
 class EarlyLane:
@@ -21,6 +22,7 @@ class EarlyLane:
     def __init__(self) -> None:
         self._session: LaneSession | None = None
         self._lacks: EnvironmentLacks | None = None
+        self._aborted = False
 
     def __enter__(self) -> Self:
         return self
@@ -41,6 +43,8 @@ class EarlyLane:
             EnvironmentLacks: there is no lane on this machine.
         """
         self.start()
+        if self._aborted:
+            raise LaneJobFailed("start", "aborted", "the lane was ended on purpose", "", Path(LANE_LOG))
         if self._session is None:
             assert self._lacks is not None
             raise self._lacks
@@ -51,6 +55,12 @@ class EarlyLane:
     ) -> dict[str, Any]:
         """Run one job of the harness."""
         return self.session().call(job, request, on_progress=on_progress)
+
+    def abort(self) -> None:
+        """End what runs in the lane at once and for good; the job that waits for it fails. From any thread."""
+        self._aborted = True
+        if self._session is not None:
+            self._session.abort()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None

@@ -30,6 +30,13 @@ TrustRemoteCode = Annotated[
         help="Run the Python code that the repository brings; otherwise none of it runs.",
     ),
 ]
+WithStubs = Annotated[
+    bool,
+    typer.Option(
+        "--with-stubs",
+        help="Where gaps remain, write a module with marked places for what is missing, and a failing test.",
+    ),
+]
 AllowDirty = Annotated[
     bool,
     typer.Option("--allow-dirty", help="Write although the checkout has uncommitted changes in the files concerned."),

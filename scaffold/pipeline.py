@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scaffold import look, run_folder, steps
+from scaffold.family import open_gaps
 from scaffold.outcome import FileState, Outcome, exit_code
 from scaffold.run_folder import RunFolder
 from scaffold.steps import Job, Settings
@@ -49,9 +50,9 @@ def new_model(settings: Settings, progress: Progress, *, lane: EarlyLane | None 
         return dataclasses.replace(outcome, seconds=dict(progress.seconds))
 
 
-def plan_only(settings: Settings, progress: Progress) -> Outcome:
-    """Link to plan; only the run folder is written."""
-    with _job(settings, progress) as job:
+def plan_only(settings: Settings, progress: Progress, *, lane: EarlyLane | None = None) -> Outcome:
+    """Link to plan; only the run folder is written. With `lane`, as for `new_model`."""
+    with _job(settings, progress, lane=lane) as job:
         made = _up_to_plan(job, settings, keep=True)
         return made.outcome or _outcome(made, progress)
 
@@ -98,10 +99,10 @@ def apply_plan(folder: RunFolder, progress: Progress, *, allow_dirty: bool) -> O
         generated=True,
         written=True,
         files=tuple(FileState(item.path, item.status, item.summary) for item in applied.statuses),
-        gaps=plan.gaps,
+        gaps=(left := open_gaps(plan)),
         next_commands=(f"scaffold verify {folder.name}",),
         seconds=dict(progress.seconds),
-        exit_code=exit_code(plan.gaps, None),
+        exit_code=exit_code(left, None),
     )
 
 
@@ -120,7 +121,7 @@ def verify_run(
         package=plan.package,
         generated=True,
         written=True,
-        gaps=plan.gaps,
+        gaps=open_gaps(plan),
     )
     with _job(None, progress, trust_remote_code, lane=session) as job:
         outcome = _prove_plan(job, outcome, inventory, plan, folder, earlier=None)
@@ -160,7 +161,7 @@ def _up_to_plan(job: Job, settings: Settings, *, keep: bool) -> _Made:
     inventory = steps.read(job, settings.link)
     target = find_target(settings.target)
     profile = steps.profile_of(target, settings.repo)
-    folder = run_folder.for_model(inventory.source.name) if keep else None
+    folder = run_folder.for_model(inventory.source.name, settings.base) if keep else None
     # Nothing is written before here: what was given is good.
     job.lane.start(folder.path / run_folder.LANE_LOG if folder else None)
     inventory = steps.complete(job, inventory)

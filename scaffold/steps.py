@@ -39,6 +39,10 @@ class Settings:
     verify: bool = True
     trust_remote_code: bool = False
     allow_dirty: bool = False
+    with_stubs: bool = False
+    """Where gaps remain, write a module with marked places for what is missing."""
+    base: Path | None = None
+    """Folder that holds `.scaffold/` and, by default, packages; None: the current one."""
 
 
 @dataclass(frozen=True)
@@ -201,8 +205,10 @@ def make_plan(
 ) -> Plan:
     """The plan, made against the folder that it will be applied to."""
     with job.progress.stage("plan") as stage:
-        root = settings.repo or settings.out or Path.cwd() / target.default_root(blueprint, profile)
-        plan = target.make_plan(blueprint, source, root=root.absolute(), profile=profile)
+        root = settings.repo or settings.out or (settings.base or Path.cwd()) / target.default_root(blueprint, profile)
+        plan = target.make_plan(
+            blueprint, source, root=root.absolute(), profile=profile, with_stubs=settings.with_stubs
+        )
         if folder is not None:
             folder.save("plan", plan)
         stage.result = f"{len(plan.changes)} files for {short(plan.root)}"
@@ -319,4 +325,6 @@ def existing_integration(repo: Path | None) -> Integration:
 def model_folder(inventory: Inventory) -> Path | None:
     """The model's own folder, where the source is one: the only place that modeling code is ever run from."""
     source = inventory.source
-    return Path(source.path) if source.kind == "folder" and source.path is not None else None
+    if source.kind != "folder" or source.path is None:
+        return None
+    return Path(source.path).resolve()  # the lane works in a folder of its own

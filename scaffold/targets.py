@@ -52,10 +52,11 @@ def _default_root(blueprint: Blueprint, profile: Any) -> str:
     return names_of(blueprint, profile).package
 
 
-def _make_plan(blueprint: Blueprint, source: Source, *, root: Path, profile: Any) -> Plan:
+def _make_plan(blueprint: Blueprint, source: Source, *, root: Path, profile: Any, with_stubs: bool) -> Plan:
     from scaffold_tools.targets.megatron_bridge.plan import Options, make_plan
 
-    options = Options(model_id=source.name if source.kind == "hub" else None, revision=source.revision)
+    model_id = source.name if source.kind == "hub" else None
+    options = Options(model_id=model_id, revision=source.revision, with_stubs=with_stubs)
     return make_plan(blueprint, root=root, profile=profile, options=options)
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from scaffold.options import AllowDirty, Json, Lane, Link, Out, Repo, Target, TrustRemoteCode
+from scaffold.options import AllowDirty, Json, Lane, Link, Out, Repo, Target, TrustRemoteCode, WithStubs
 
 
 def run(
@@ -20,6 +20,7 @@ def run(
         bool, typer.Option("--regenerate", help="Generate although the target already supports the architecture.")
     ] = False,
     no_verify: Annotated[bool, typer.Option("--no-verify", help="Stop after writing: nothing is proven.")] = False,
+    with_stubs: WithStubs = False,
     trust_remote_code: TrustRemoteCode = False,
     allow_dirty: AllowDirty = False,
     json: Json = False,
@@ -44,6 +45,7 @@ def run(
         verify=not no_verify,
         trust_remote_code=trust_remote_code,
         allow_dirty=allow_dirty,
+        with_stubs=with_stubs,
     )
     with Progress() as progress:
         outcome = pipeline.new_model(settings, progress)

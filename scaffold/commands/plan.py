@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from scaffold.options import Json, Out, Repo, Target, TrustRemoteCode
+from scaffold.options import Json, Out, Repo, Target, TrustRemoteCode, WithStubs
 
 
 def run(
@@ -23,6 +23,7 @@ def run(
     regenerate: Annotated[
         bool, typer.Option("--regenerate", help="Plan although the target already supports the architecture.")
     ] = False,
+    with_stubs: WithStubs = False,
     trust_remote_code: TrustRemoteCode = False,
     json: Json = False,
 ) -> int:
@@ -43,6 +44,7 @@ def run(
         out=out,
         regenerate=regenerate,
         trust_remote_code=trust_remote_code,
+        with_stubs=with_stubs,
     )
     with Progress() as progress:
         if blueprint is not None:

@@ -72,6 +72,7 @@ class LaneSession:
         self.peak_mb = 0
         """Largest resident memory of a job since this was last set, in MiB."""
         self._lock = threading.Lock()
+        self._aborted = False
 
     def __enter__(self) -> LaneSession:
         self._start()
@@ -128,6 +129,13 @@ class LaneSession:
             self._reap(process)
         self._scratch.cleanup()
 
+    def abort(self) -> None:
+        """End the server and its job at once, from any thread, and start no other; a call that waits fails."""
+        self._aborted = True
+        process = self._process
+        if process is not None:
+            process.kill()  # its children die with it; the thread that waits reaps it
+
     def _start(self) -> None:
         lane = ensure_lane(self._install, self._on_progress)
         harness = harness_dir()
@@ -161,10 +169,14 @@ class LaneSession:
                 )
         except OSError as error:
             raise EnvironmentLacks(f"cannot start {lane.python}: {error.strerror}") from error
+        if self._aborted:  # while the process was being started
+            self._process.kill()
         self._ready = False
         self._pending = b""
 
     def _await_ready(self) -> None:
+        if self._aborted:
+            raise LaneJobFailed("start", "aborted", "the lane was ended on purpose", "", self.log_file)
         if self._process is None or self._process.poll() is not None:
             self._kill()
             self._start()

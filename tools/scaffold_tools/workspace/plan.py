@@ -42,3 +42,5 @@ class Plan:
     gaps: tuple[Gap, ...] = ()
     notes: tuple[str, ...] = ()
     next_commands: tuple[str, ...] = ()
+    stub: str | None = None
+    """The planned module that has a marked place for every gap, if the plan has one."""

@@ -73,8 +73,9 @@ def bridge_context(
     settings: Sequence[Setting],
     mappings: Mappings,
     blocks: BlockPlan,
+    stub: bool = False,
 ) -> dict[str, Any]:
-    """The context of `bridge.py.j2`."""
+    """The context of `bridge.py.j2`; with `stub`, for a bridge that hands its config on to the family's gaps."""
     # The provider path of config-builder bridges puts "rope" over any other position embedding.
     rotary = blueprint.value("position.kind", "rope") == "rope"
     builder = profile.construction == "config-builder" and blocks.provider_class is None and rotary
@@ -94,6 +95,7 @@ def bridge_context(
         "listed": code.package is not None and not blueprint.architecture.endswith(profile.suffixes),
         "provider_class": blocks.provider_class,
         "model_type": blueprint.model_type,
+        "config_part": blueprint.config_part,
         "bridge_class": names.bridge_class,
         "title": names.prefix,
         "returns": blocks.provider_class or "GPTModelProvider",
@@ -106,7 +108,8 @@ def bridge_context(
         ],
         "settings": [_row(row) for row in _unique(rows)],
         "setting_groups": [[_row(row) for row in group] for group in _grouped(_unique(rows))],
-        "uses_config": any("hf_config" in row.code for row in rows),
+        "uses_config": stub or any("hf_config" in row.code for row in rows),
+        "stub": False,
         "exports": [{"key": key, "code": value} for key, value in exports],
         "module_types": [{"name": name, "kind": kind} for name, kind in blocks.module_types],
         "rename_groups": [
@@ -167,13 +170,15 @@ def _imports(
     }
     if context["by_class"]:
         found.add(("transformers", context["architecture"]))
+    if context["config_part"] and not context["builder"]:
+        found.add(("types", "SimpleNamespace"))
     if context["builder"]:
         found |= {("typing", "Any"), ("transformers", "PretrainedConfig")}
     else:
         found.add(("megatron.bridge.models.hf_pretrained.causal_lm", "PreTrainedCausalLM"))
     if blocks.provider_class is not None:
         found.add((f"{code.folder}.{names.stem}_provider", blocks.provider_class))
-    elif not context["builder"] or context["exports"]:
+    elif not context["builder"] or context["exports"] or context["config_part"]:
         found.add(("megatron.bridge.models.gpt_provider", "GPTModelProvider"))
     for row in mappings.fused:
         local = row.name in local_names(mappings)

@@ -15,7 +15,7 @@ from scaffold_tools.blueprint.facts import Blueprint, Gap
 from scaffold_tools.paths import data_dir
 from scaffold_tools.render import Renderer, Style, format_many
 from scaffold_tools.targets.megatron_bridge import context as contexts
-from scaffold_tools.targets.megatron_bridge import documents
+from scaffold_tools.targets.megatron_bridge import documents, stubs
 from scaffold_tools.targets.megatron_bridge.blocks import (
     BlockPlan,
     choose_blocks,
@@ -44,6 +44,8 @@ class Options:
     """The 40-hex commit that the blueprint was made from."""
     year: int | None = None
     """For the copyright line; this year by default."""
+    with_stubs: bool = False
+    """Where gaps remain, plan a module with marked places for what is missing, and a test that fails until then."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,8 @@ class _Design:
     mappings: Mappings
     gaps: tuple[Gap, ...]
     common: dict[str, Any]
+    stub: bool
+    """Whether a module for the gaps is part of it."""
 
 
 def make_plan(blueprint: Blueprint, *, root: Path, profile: Profile, options: Options | None = None) -> Plan:
@@ -97,6 +101,7 @@ def make_plan(blueprint: Blueprint, *, root: Path, profile: Profile, options: Op
         gaps=design.gaps,
         notes=notes,
         next_commands=(f"pip install -e {root.name}",) if profile.layout == "package" else (),
+        stub=next((file.path for file in files if file.template == "gaps.py.j2"), None),
     )
 
 
@@ -126,7 +131,8 @@ def _design(blueprint: Blueprint, profile: Profile, options: Options) -> _Design
     if profile.layout == "checkout" and not blueprint.architecture.endswith(profile.suffixes):
         found = (*found, _unlisted(blueprint.architecture))
     gaps = (*blueprint.gaps, *(gap for gap in found if (gap.subject, gap.reason) not in known))
-    return _Design(blueprint, profile, names, blocks, settlement, settings, mappings, gaps, common)
+    stub = options.with_stubs and bool(gaps)
+    return _Design(blueprint, profile, names, blocks, settlement, settings, mappings, gaps, common, stub)
 
 
 def _summary(blocks: BlockPlan) -> list[str]:
@@ -157,7 +163,10 @@ def _module_files(design: _Design, folder: str, code: contexts.Code) -> list[_Fi
         settings=design.settings,
         mappings=design.mappings,
         blocks=blocks,
+        stub=design.stub,
     )
+    if design.stub:
+        bridge = stubs.with_stub(bridge, names, code)
     files = [_File(f"{folder}/{names.bridge_module}.py", "bridge.py.j2", "the bridge", {**common, **bridge})]
     if local_names(design.mappings):
         words = {**common, **mapping_words(design.mappings, design.blueprint)}
@@ -168,6 +177,9 @@ def _module_files(design: _Design, folder: str, code: contexts.Code) -> list[_Fi
     if blocks.modeling_needed:
         words = {**plain, **modeling_context(blocks)}
         files.append(_File(f"{folder}/modeling_{names.stem}.py", "modeling.py.j2", "custom blocks", words))
+    if design.stub:
+        words = {**plain, **stubs.stub_context(bridge, design.gaps, names, code)}
+        files.append(_File(f"{folder}/{stubs.stub_module(names)}.py", "gaps.py.j2", "places for the missing", words))
     return files
 
 
@@ -192,6 +204,7 @@ def _test_words(design: _Design, code: contexts.Code) -> dict[str, Any]:
         "provider_import": f"{code.folder}.{names.stem}_provider",
         "returns": provider or "GPTModelProvider",
         "test_imports": [{"module": module, "name": name} for module, name in sorted(modules)],
+        "config_part": design.blueprint.config_part,
         "test_config": [{"key": key, "value": value} for key, value in example_config(design.blueprint).items()],
         "expectations": groups,
         "calls": documents.CALLS,
@@ -217,6 +230,8 @@ def _package_files(design: _Design) -> list[_File]:
         "provider_module": f"{names.stem}_provider",
     }
     tests = _test_words(design, code)
+    gaps = stubs.stub_test_context(tests, names, code)
+    missing = [_File(f"tests/test_{stem}_gaps.py", "test_gaps.py.j2", "fails while a gap is open", gaps)]
     return [
         _File("pyproject.toml", "package/pyproject.toml.j2", "makes it installable", words),
         _File("README.md", "package/README.md.j2", "import and export commands", words),
@@ -224,6 +239,7 @@ def _package_files(design: _Design) -> list[_File]:
         *_module_files(design, folder, code),
         _File(f"tests/test_{names.stem}_bridge.py", "test_bridge.py.j2", "unit tests", tests),
         _File(f"tests/test_{names.stem}_conversion.py", "package/test_conversion.py.j2", "toy conversion", tests),
+        *(missing if design.stub else ()),
         _File(f"docs/{stem.replace('_', '-')}.md", "docs.md.j2", "documentation page", words),
     ]
 
@@ -234,7 +250,12 @@ def _checkout_files(design: _Design, root: Path) -> list[_File]:
     names = design.names
     folder = f"src/megatron/bridge/models/{names.family}"
     code = contexts.Code(folder=f"megatron.bridge.models.{names.family}", package=None)
-    rows = new_files(names, _test_words(design, code), root=root)
+    tests = _test_words(design, code)
+    rows = new_files(names, tests, root=root)
+    if design.stub:
+        path = f"tests/unit_tests/models/{names.family}/test_{names.stem}_gaps.py"
+        words = stubs.stub_test_context(tests, names, code)
+        rows.append((path, "test_gaps.py.j2", "fails while a gap is open", words))
     return [*_module_files(design, folder, code), *(_File(*row) for row in rows)]
 
 
