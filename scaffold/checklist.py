@@ -5,9 +5,11 @@ Reads only the values of the run folder; knows no target and no model.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
+from scaffold import links
 from scaffold_tools.blueprint.facts import Blueprint, Fact, Gap
 from scaffold_tools.source.inventory import Inventory
 from scaffold_tools.verify.evidence import Check, Evidence
@@ -27,16 +29,29 @@ class Box:
 
 
 @dataclass(frozen=True)
+class Paragraph:
+    """One gap, with the line of code that shows it."""
+
+    gap: Gap
+    url: str | None
+
+
+@dataclass(frozen=True)
 class Checklist:
     """All that the template shows."""
 
     title: str
-    summary: tuple[str, ...]
+    summary: str
+    notes: tuple[str, ...]
+    repeat: str
+    """The command that measures again."""
     proven: tuple[Box, ...]
     open: tuple[Box, ...]
-    gaps: tuple[Gap, ...]
+    gaps: tuple[Paragraph, ...]
+    closed: tuple[Paragraph, ...]
     facts: tuple[tuple[str, str, str, str], ...]
     files: tuple[tuple[str, str], ...]
+    source_url: str | None
     provenance: tuple[tuple[str, str], ...]
 
 
@@ -48,25 +63,41 @@ def build(
     *,
     tool: str,
     describe: Callable[[str], str] = str,
-    verify_command: str,
+    run: str,
+    open_gaps: Collection[Gap] | None = None,
+    site_packages: Path | None = None,
 ) -> Checklist:
     """Put the checklist together.
 
     Args:
         describe: what the check of that name proves, in words.
-        verify_command: the command that measures again.
+        run: the run folder's name, for the commands that close open boxes.
+        open_gaps: those of the plan that nobody has closed yet; None: all.
+        site_packages: where the measured transformers is installed, if it is known.
     """
+    verify_command = f"scaffold verify {run}"
     boxes = tuple(_measured(evidence, describe, verify_command))
-    gaps = (*(blueprint.gaps if blueprint else ()), *(plan.gaps if plan else ()))
+    found = tuple(dict.fromkeys((*(blueprint.gaps if blueprint else ()), *(plan.gaps if plan else ()))))
+    left = tuple(gap for gap in found if open_gaps is None or gap in open_gaps)
+    closed = tuple(gap for gap in found if gap not in left)
     architecture = blueprint.architecture if blueprint else _architecture(inventory)
+    release = str(evidence.environment.get("transformers")) if evidence else None
+
+    def paragraphs(gaps: Iterable[Gap]) -> tuple[Paragraph, ...]:
+        return tuple(Paragraph(gap, links.code_url(gap.hf_source, release, site_packages)) for gap in gaps)
+
     return Checklist(
         title=f"{architecture} ({inventory.source.name})",
-        summary=tuple(_summary(plan, evidence)),
+        summary=_summary(left, closed, evidence),
+        notes=tuple(_notes(plan, evidence)),
+        repeat=verify_command,
         proven=tuple(box for box in boxes if box.ticked),
-        open=(*(box for box in boxes if not box.ticked), *_open(blueprint, plan, evidence, verify_command)),
-        gaps=tuple(dict.fromkeys(gaps)),
+        open=(*(box for box in boxes if not box.ticked), *_open(blueprint, plan, evidence, left, run)),
+        gaps=paragraphs(left),
+        closed=paragraphs(closed),
         facts=tuple(_fact_row(fact) for fact in blueprint.facts) if blueprint else (),
         files=tuple((change.path, change.summary) for change in plan.changes) if plan else (),
+        source_url=links.hub_url(inventory.source),
         provenance=tuple(_provenance(inventory, evidence, tool)),
     )
 
@@ -79,16 +110,23 @@ def render(checklist: Checklist) -> str:
     return Renderer(data_dir("templates")).render("checklist/checklist.md.j2", {"list": checklist})
 
 
-def _summary(plan: Plan | None, evidence: Evidence | None) -> Iterable[str]:
+def _summary(left: Collection[Gap], closed: Collection[Gap], evidence: Evidence | None) -> str:
     if evidence is None:
-        yield "Not verified yet: nothing below has been measured."
-    elif evidence.proven:
-        yield f"Proven on the {evidence.lane} lane with {evidence.bridge}."
-    else:
-        yield f"NOT proven: checks failed on the {evidence.lane} lane with {evidence.bridge}."
+        return "Not verified yet: nothing below has been measured."
+    where = f"on the {evidence.lane} lane with {evidence.bridge or 'no bridge'}"
+    remain = f"{len(left)} {'gap remains' if len(left) == 1 else 'gaps remain'}"
+    if not evidence.proven:
+        return f"NOT proven: checks failed {where}." + (f" {remain.capitalize()}." if left else "")
+    if left:
+        return f"NOT finished: what is there agrees {where}, and {remain}."
+    by_hand = f" Gaps closed by hand: {len(closed)}, see below." if closed else ""
+    return f"Proven {where}.{by_hand}"
+
+
+def _notes(plan: Plan | None, evidence: Evidence | None) -> Iterable[str]:
     notes = plan.notes if plan is not None else ()
     if evidence is not None and evidence.replaced and not any(evidence.replaced in note for note in notes):
-        yield f"Takes the place of {evidence.replaced}."
+        yield f"takes the place of {evidence.replaced}"
     yield from notes
 
 
@@ -117,13 +155,17 @@ def _figure(check: Check) -> str:
 
 
 def _open(
-    blueprint: Blueprint | None, plan: Plan | None, evidence: Evidence | None, verify_command: str
+    blueprint: Blueprint | None, plan: Plan | None, evidence: Evidence | None, left: Collection[Gap], run: str
 ) -> Iterable[Box]:
     if evidence is None:
-        yield Box(False, "numerical parity with the Hugging Face model", command=verify_command)
+        yield Box(False, "numerical parity with the Hugging Face model", command=f"scaffold verify {run}")
+    for gap in left:
+        yield Box(False, f"gap, see below: {gap.subject}", command=f"scaffold verify {run}")
+    known = {gap.subject for gap in (*(blueprint.gaps if blueprint else ()), *(plan.gaps if plan else ()))}
     for key in blueprint.keys if blueprint else ():
-        if key.read_by_code and key.consumed_by is None:
-            yield Box(False, f"config key {key.key} is read by the Hugging Face code, and no fact accounts for it")
+        if key.read_by_code and key.consumed_by is None and key.key not in known:
+            text = f"config key {key.key} is read by the Hugging Face code, and no fact accounts for it"
+            yield Box(False, text, command=f"scaffold plan --blueprint .scaffold/{run}/blueprint.json")
     for command in plan.next_commands if plan else ():
         text, _, closes = command.rpartition(": ") if ": " in command else ("", "", command)
         yield Box(False, text or "run", command=closes)

@@ -59,20 +59,24 @@ def status(folder: RunFolder) -> RunStatus:
 
 def write_checklist(folder: RunFolder) -> str:
     """Make the checklist anew from the values of the run folder."""
-    from scaffold import checklist
+    from scaffold import checklist, family
+    from scaffold.machine import site_packages
     from scaffold_tools.blueprint.facts import Blueprint
     from scaffold_tools.verify.checks import check_kind
     from scaffold_tools.workspace.record import tool_version
 
+    plan = load_plan(folder) if folder.has("plan") else None
     text = checklist.render(
         checklist.build(
             load_inventory(folder),
             folder.load("blueprint", Blueprint) if folder.has("blueprint") else None,
-            load_plan(folder) if folder.has("plan") else None,
+            plan,
             steps.stored_evidence(folder),
             tool=f"scaffold {tool_version()}",
             describe=lambda name: kind.proves if (kind := check_kind(name)) else name,
-            verify_command=f"scaffold verify {folder.name}",
+            run=folder.name,
+            open_gaps=None if plan is None else family.open_gaps(plan),
+            site_packages=site_packages(),
         )
     )
     folder.save("checklist", text)

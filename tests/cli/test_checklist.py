@@ -46,7 +46,12 @@ def plan(**values: object) -> Plan:
     )
 
 
-def made(*checks: Check, blue: Blueprint | None = None, planned: Plan | None = None) -> str:
+def made(
+    *checks: Check,
+    blue: Blueprint | None = None,
+    planned: Plan | None = None,
+    open_gaps: tuple[Gap, ...] | None = None,
+) -> str:
     return checklist.render(
         checklist.build(
             INVENTORY,
@@ -55,7 +60,8 @@ def made(*checks: Check, blue: Blueprint | None = None, planned: Plan | None = N
             evidence(*checks) if checks else None,
             tool="scaffold 0",
             describe=lambda name: f"proves {name}",
-            verify_command="scaffold verify org--model",
+            run="org--model",
+            open_gaps=open_gaps,
         )
     )
 
@@ -103,6 +109,34 @@ def test_a_key_that_the_code_reads_and_no_fact_explains_is_an_open_box() -> None
     opened = "".join(boxes(made(*PASSED, blue=blueprint(keys=keys)), " "))
     assert "magic_scale" in opened
     assert "rms_norm_eps" not in opened
+
+
+def test_what_agrees_but_has_gaps_is_not_called_proven() -> None:
+    assert "Proven on" in made(*PASSED).splitlines()[2]
+    lines = made(*PASSED, blue=blueprint(gaps=(GAP,))).splitlines()
+    assert lines[2].startswith("NOT finished")
+    assert "1 gap remains" in lines[2]
+
+
+def test_each_open_gap_is_an_open_box_with_the_command_that_closes_it() -> None:
+    opened = boxes(made(*PASSED, blue=blueprint(gaps=(GAP,))), " ")
+    assert any("gap, see below: attn.magic" in line and "`scaffold verify org--model`" in line for line in opened)
+
+
+def test_a_closed_gap_is_no_open_box_but_reviewers_are_told_to_read_its_code() -> None:
+    text = made(*PASSED, planned=plan(gaps=(GAP,)), open_gaps=())
+    assert text.splitlines()[2].startswith("Proven on")
+    assert "closed by hand: 1" in text.splitlines()[2]
+    assert "attn.magic" not in "".join(boxes(text, " "))
+    assert "no rule knows it" in text.split("## Gaps closed by hand")[1]
+
+
+def test_every_paragraph_stands_apart() -> None:
+    text = made(*PASSED, blue=blueprint(gaps=(GAP, dataclasses.replace(GAP, reason="another"))))
+    lines = text.splitlines()
+    for number, line in enumerate(lines):
+        if line.startswith("#") and number:
+            assert lines[number - 1] == "" and lines[number + 1] == "", line
 
 
 def test_each_gap_has_its_paragraph_once() -> None:
