@@ -22,6 +22,7 @@ from scaffold_tools.blueprint.rules import CURVES, OWN, RULES, FactRule
 SOME_MODELS = (
     *("qk_norm.", "attention.sinks", "mla.", "moe.", "delta.", "mamba.", *(f"{kind}." for kind in OWN)),
     *("mlp.layers", "mixer.layers", "position.", "attention.temperature", "attention.selection"),
+    "attention.chunk",
 )
 """Beginnings of facts that only some models have."""
 NOISE = ("rope_", "vision_config", "audio_config")

@@ -41,6 +41,7 @@ def derive_rope(answer: Mapping[str, Any], draft: Draft) -> None:
     sets = _sets(measured, answer, draft)
     if sets is not None:
         draft.facts.append(sets)
+        draft.aliases |= dict.fromkeys(_switches(measured, answer), "rope.sets")
 
 
 def _per_layer(variant: Mapping[str, Any]) -> list[Any] | None:
@@ -50,6 +51,25 @@ def _per_layer(variant: Mapping[str, Any]) -> list[Any] | None:
     if isinstance(value, dict) and "per_layer" in value:
         return list(value["per_layer"])
     return [value] * int(variant["facts"]["num_layers"])
+
+
+def _switches(measured: Mapping[str, list[Any]], answer: Mapping[str, Any]) -> list[str]:
+    """Keys with one number a layer that is not zero in exactly the layers that rotate, in both toys.
+
+    A config may say twice which layers have no positions; the labels that `rope.sets` follows are one of the ways.
+    """
+    found = []
+    for key in answer["variants"]["a"]["attributes"]:
+        listed = {name: answer["variants"][name]["attributes"].get(key) for name in measured}
+        if all(
+            isinstance(values, list)
+            and all(type(value) in (int, bool) for value in values)
+            and [bool(value) for value in values] == [one is not None for one in measured[name]]
+            and len(set(values)) > 1
+            for name, values in listed.items()
+        ):
+            found.append(key)
+    return found
 
 
 def _const(draft: Draft, name: str, value: Any, what: str, answer: Mapping[str, Any]) -> None:

@@ -142,9 +142,18 @@ FACTS: tuple[FactRow, ...] = (
     FactRow("logits.softcap", "float | None", "c in c*tanh(logits/c)"),
     FactRow("attention.scale", "float", "factor on q.k before softmax"),
     FactRow(
-        "attention.temperature.beta", "float", "queries are multiplied by 1 + beta * log(1 + floor(position / length))"
+        "attention.temperature.beta",
+        "float",
+        "queries are multiplied by 1 + beta * log(1 + floor((position + offset) / length))",
     ),
     FactRow("attention.temperature.length", "int", "length in that factor"),
+    FactRow("attention.temperature.offset", "int", "offset in that factor; without the fact: 0"),
+    FactRow("attention.temperature.layers", "list[bool] per layer", "where it acts; without the fact: in every layer"),
+    FactRow(
+        "attention.chunk",
+        "list[int | None] per layer",
+        "a query sees the keys before it of its own chunk of so many positions; None or without the fact: no chunks",
+    ),
     FactRow("attention.softcap", "float | None", "c in c*tanh(scores/c)"),
     FactRow("attention.window", "list[int | None] per layer", "keys a query sees, itself included; None = all"),
     FactRow("attention.sinks", "bool", "one learnt number a head is one more score in the softmax, and has no value"),
@@ -154,6 +163,7 @@ FACTS: tuple[FactRow, ...] = (
     FactRow("qk_norm.bias", "bool", "the q/k norm has a bias"),
     FactRow("qk_norm.affine", "bool", "the q/k norm has a weight"),
     FactRow("qk_norm.after_rope", "bool", "the q/k norm acts after the rotation"),
+    FactRow("qk_norm.layers", "list[bool] per layer", "layers that have it; without the fact: all or none"),
     FactRow("qk_norm.zero_centered", "bool", "the q/k norm multiplies by 1 + weight"),
     FactRow("qk_norm.eps", "float", "epsilon of the q/k norm"),
     FactRow("position.kind", "'rope' | 'learned' | 'sinusoidal' | 'alibi' | 'none'", "how positions enter"),

@@ -61,7 +61,9 @@ def block_settings(blocks: BlockPlan, blueprint: Blueprint, profile: Profile) ->
 def per_layer(expression: PerLayer) -> str:
     """`[{"a": x, "b": y}[kind] for kind in hf_config.layer_types]`."""
     cases = ", ".join(f"{python_literal(label)}: {scalar(case)}" for label, case in expression.cases)
-    return f"[{{{cases}}}[kind] for kind in hf_config.{expression.key}]"
+    numbers = all(name.isdigit() or name in ("True", "False") for name, _ in expression.cases)
+    label = "str(kind)" if numbers else "kind"  # labels of a blueprint are text
+    return f"[{{{cases}}}[{label}] for kind in hf_config.{expression.key}]"
 
 
 def bridge_context(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from scaffold_tools.blueprint.facts import Blueprint
 from scaffold_tools.targets.megatron_bridge.blocks.facts import expression, has, is_number
+from scaffold_tools.targets.megatron_bridge.blocks.fields import layer_flags
 from scaffold_tools.targets.megatron_bridge.blocks.model import BlockRow, Naming, Part, ProviderField, ProviderSetting
 from scaffold_tools.targets.megatron_bridge.blocks.norms import input_norm_is_fused
 
@@ -118,19 +119,42 @@ def _head_bias(blueprint: Blueprint, naming: Naming) -> Part:
 
 
 def _temperature(blueprint: Blueprint, naming: Naming) -> Part:
-    names = (("beta", "float", "0.0"), ("length", "int", "1"))
+    names = (("beta", "float", "0.0"), ("length", "int", "1"), ("offset", "int", "0"))
+    formula = "Queries grow with the position: 1 + beta * log(1 + floor((position + offset) / length))."
+    fields = [
+        ProviderField(
+            f"query_temperature_{name}",
+            annotation,
+            default,
+            expression(blueprint, f"attention.temperature.{name}"),
+            blueprint.value(f"attention.temperature.{name}"),
+            formula,
+        )
+        for name, annotation, default in names
+        if blueprint.fact(f"attention.temperature.{name}") is not None
+    ]
+    features = ["query_temperature"]
+    if blueprint.fact("attention.temperature.offset") is not None:
+        features.append("query_temperature_offset")
+    if blueprint.fact("attention.temperature.layers") is not None:
+        features.append("query_temperature_some")
+        comment = "Whether the queries of a layer grow with the position."
+        fields.append(layer_flags(blueprint, "attention.temperature.layers", "query_temperature_layers", comment))
+    return Part(features=tuple(features), fields=tuple(fields))
+
+
+def _chunks(blueprint: Blueprint, naming: Naming) -> Part:
     return Part(
-        features=("query_temperature",),
-        fields=tuple(
+        features=("core_attention", "chunks"),
+        fields=(
             ProviderField(
-                f"query_temperature_{name}",
-                annotation,
-                default,
-                expression(blueprint, f"attention.temperature.{name}"),
-                blueprint.value(f"attention.temperature.{name}"),
-                "Queries grow with the position: 1 + beta * log(1 + floor(position / length)).",
-            )
-            for name, annotation, default in names
+                "attention_chunk_sizes",
+                "list[int | None] | None",
+                "None",
+                expression(blueprint, "attention.chunk"),
+                list(blueprint.value("attention.chunk")),
+                "Positions of one chunk, beyond which a query of the layer sees nothing; None has no chunks.",
+            ),
         ),
     )
 
@@ -139,7 +163,10 @@ ROWS: tuple[BlockRow, ...] = (
     BlockRow(
         "query temperature",
         "queries are scaled by a factor that grows with the position",
-        ("attention.temperature.beta", "attention.temperature.length"),
+        (
+            *("attention.temperature.beta", "attention.temperature.length"),
+            *("attention.temperature.offset", "attention.temperature.layers"),
+        ),
         lambda blueprint: is_number(blueprint.value("attention.temperature.beta")),
         _temperature,
     ),
@@ -156,6 +183,13 @@ ROWS: tuple[BlockRow, ...] = (
         ("attention.window",),
         lambda blueprint: len(window_sizes(blueprint)) > 1,
         _windows,
+    ),
+    BlockRow(
+        "chunked attention",
+        "a query sees the keys of its own chunk alone; megatron-core has windows, no chunks",
+        ("attention.chunk",),
+        lambda blueprint: any(blueprint.value("attention.chunk") or []),
+        _chunks,
     ),
     BlockRow(
         "ALiBi",

@@ -316,6 +316,12 @@ _USES: tuple[tuple[frozenset[str], tuple[Import, ...], tuple[str, ...], tuple[st
     (_any("alibi"), (Import("megatron.core.utils", "get_pg_rank"),), ("math",), ()),
     (_any("rope_attention_factor"), (), ("torch",), ()),
     (_any("query_temperature"), (), ("torch",), ()),
+    (
+        _any("chunks", "fused_core_attention"),
+        (_TENSOR, Import("megatron.core.transformer.enums", "AttnMaskType")),
+        ("torch.nn.functional as F",),
+        (),
+    ),
     (_any("sinusoid"), (), ("math",), ()),
 )
 

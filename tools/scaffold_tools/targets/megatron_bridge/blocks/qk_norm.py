@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from scaffold_tools.blueprint.facts import Blueprint, Gap
 from scaffold_tools.targets.megatron_bridge.blocks.facts import expression, has, same
+from scaffold_tools.targets.megatron_bridge.blocks.fields import layer_flags
 from scaffold_tools.targets.megatron_bridge.blocks.model import (
     BlockRow,
     Naming,
@@ -131,10 +132,24 @@ def _own_config(blueprint: Blueprint, naming: Naming) -> Part:
 
 def _rotated(blueprint: Blueprint, naming: Naming) -> Part:
     core = f"{_ATTENTION}core_attention."
+    features = ["qk_norm_after_rope", "core_attention"]
+    # On, although the norms before the rotation are identities: it makes Megatron sum the gradients of q/k norms.
+    settings = [ProviderSetting("qk_layernorm", True, comment="The norms act after the rotation.")]
+    fields: tuple[ProviderField, ...] = ()
+    if blueprint.fact("qk_norm.layers") is not None:
+        features.append("qk_norm_some")
+        fields = (
+            layer_flags(
+                blueprint, "qk_norm.layers", "qk_norm_layers", "Whether a layer has norms on queries and keys."
+            ),
+        )
+        if not _is_bare(blueprint):
+            comment = "layers have different parameters"
+            settings.append(ProviderSetting("hetereogenous_dist_checkpoint", True, comment=comment))
     return Part(
-        features=("qk_norm_after_rope", "core_attention"),
-        # On, although the norms before the rotation are identities: it makes Megatron sum the gradients of q/k norms.
-        settings=(ProviderSetting("qk_layernorm", True, comment="The norms act after the rotation."),),
+        features=tuple(features),
+        fields=fields,
+        settings=tuple(settings),
         names=(("norm.q", f"{core}q_layernorm"), ("norm.k", f"{core}k_layernorm")),
     )
 
@@ -157,7 +172,10 @@ ROWS: tuple[BlockRow, ...] = (
     BlockRow(
         "q/k norm after the rotation",
         "megatron-core normalises queries and keys before the rotation",
-        ("qk_norm.kind", "qk_norm.norm", "qk_norm.bias", "qk_norm.eps", "qk_norm.zero_centered", "qk_norm.after_rope"),
+        (
+            *("qk_norm.kind", "qk_norm.norm", "qk_norm.bias", "qk_norm.eps", "qk_norm.zero_centered"),
+            *("qk_norm.after_rope", "qk_norm.layers"),
+        ),
         lambda blueprint: _after_rope(blueprint) and not _is_full(blueprint),
         _rotated,
     ),

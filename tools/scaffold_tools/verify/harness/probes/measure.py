@@ -11,7 +11,7 @@ from probes.graph.structure import Linear
 from probes.graph.trace import Graph
 from probes.graph.values import bend, clean, ratio
 from probes.layers import Layer, Skeleton, assemble, unused_operators
-from probes.mixers.attention import added_scores, is_alibi, read_heads, score_bend, visible, window
+from probes.mixers.attention import added_scores, is_alibi, read_heads, score_bend, span, visible
 from probes.mixers.delta import NORM_ROLE as GATED_NORM
 from probes.mixers.gate import output_gate
 from probes.mixers.kinds import KINDS
@@ -19,6 +19,7 @@ from probes.mixers.mla import NORM_ROLES, latent_facts, read_latent, score_scale
 from probes.mixers.own import note_mixer
 from probes.mixers.rope import fit_rotation
 from probes.mixers.sinks import note_sinks
+from probes.mixers.some_layers import settle_some_layers
 from probes.mixers.temperature import fit_temperature
 from probes.mlp import fit_mlp
 from probes.norms import fit_norm
@@ -118,6 +119,7 @@ def _layers(book: Notebook, skeleton: Skeleton, tensors: dict[str, torch.Tensor]
             columns.setdefault(name, []).append(value)
             where.setdefault(name, place)
     settle_routing(book, columns, where)
+    settle_some_layers(book, columns, where)
     columns["rope"] = _same_tables(columns.get("rope", []))
     for name, values in columns.items():
         if values and len(values) == _expected(name, skeleton):
@@ -232,9 +234,10 @@ def _attention_of(book: Notebook, graph: Graph, layer: Layer, found: dict[str, t
         heads = book.attempt("attention.heads", lambda: read_heads(graph, layer), product)
     else:
         found |= book.attempt("attention.heads", lambda: _latent(graph, layer), product) or {}
-    wide = book.attempt("attention.window", lambda: (window(graph, layer),), product)
-    if wide is not None:
-        found["attention.window"] = (wide[0], product)
+    seen = book.attempt("attention.window", lambda: span(graph, layer), product)
+    if seen is not None:
+        found["attention.window"] = (seen.window, product)
+        found["attention.chunk"] = (seen.chunk, product)
     added = book.attempt("position.kind", lambda: added_scores(graph, layer), product)
     if added is not None and is_alibi(added):
         found["alibi"] = (True, product)
@@ -246,8 +249,8 @@ def _attention_of(book: Notebook, graph: Graph, layer: Layer, found: dict[str, t
     if projection is not None:
         note_linear(book, "attn.gate", projection)
     if kind == "unknown":
-        seen = ", ".join(dict.fromkeys(node.op for node in gate))
-        book.fail("attention.output", f"{seen} between attention and its output projection", gate[0].where)
+        operators = ", ".join(dict.fromkeys(node.op for node in gate))
+        book.fail("attention.output", f"{operators} between attention and its output projection", gate[0].where)
     rest = [one for one in layer.inside if one is not projection]
     if rest:
         names = ", ".join(one.weight.removeprefix(layer.prefix) for one in rest)
@@ -275,9 +278,8 @@ def _attention_facts(book: Notebook, graph: Graph, layer: Layer, heads: Any) -> 
         "attention.temperature", lambda: fit_temperature(heads.q_before, heads.q), layer.site.product.where
     )
     queries = heads.q
-    if scaled is not None and scaled[0] is not None:
-        found["attention.temperature.beta"] = (float(f"{scaled[0].beta:.6g}"), layer.q.where)
-        found["attention.temperature.length"] = (scaled[0].length, layer.q.where)
+    if scaled is not None:
+        found["attention.temperature"] = (scaled[0], layer.q.where)
         queries = heads.q / scaled[1][None, :, None]
     q_turn = book.attempt("rope", lambda: (fit_rotation(heads.q_before, queries),), layer.site.product.where)
     k_turn = book.attempt("rope", lambda: (fit_rotation(heads.k_before, heads.k),), layer.site.product.where)
@@ -308,6 +310,7 @@ def _attention_facts(book: Notebook, graph: Graph, layer: Layer, heads: Any) -> 
     norm_q, norm_k = layer.norms.get("norm.q"), layer.norms.get("norm.k")
     if (norm_q is None) != (norm_k is None):
         book.fail("qk_norm.kind", "only one of q and k is normalised", layer.q.where)
+    found["qk_norm.layers"] = (norm_q is not None, layer.q.where)
     if norm_q is not None and norm_k is not None:
         found["qk_norm.after_rope"] = (bool(heads.norm_after_rope), norm_q.where)
     return found

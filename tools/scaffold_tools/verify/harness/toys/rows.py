@@ -62,6 +62,7 @@ SIZES: tuple[Size, ...] = (
     # Windows are shorter than the sequence, so that a window that is off by one, or absent, changes logits.
     Size(("sliding_window", "sliding_window_size", "window_size", "attention_window_size"), 5, 7, "attention window"),
     Size(("attention_chunk_size",), 6, 9, "chunked attention"),
+    Size(("floor_scale",), 13, 11, "positions from one step of a query's temperature to the next; two are in sight"),
     # Experts.
     Size(("n_routed_experts", "num_experts", "num_local_experts", "moe_num_experts"), 16, 24, "routed experts"),
     Size(

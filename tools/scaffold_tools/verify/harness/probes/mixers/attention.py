@@ -205,11 +205,21 @@ def visible(graph: Graph, layer: Layer) -> torch.Tensor:
     return scores.reshape(-1, graph.length, scores.shape[-1])[..., : graph.length] > MASKED
 
 
-def window(graph: Graph, layer: Layer) -> int | None:
-    """Keys a query sees, itself included; None when it sees all before it.
+@dataclass(frozen=True)
+class Span:
+    """Which keys before it a query sees; all of them where both are None."""
+
+    window: int | None
+    """The last so many, itself included."""
+    chunk: int | None
+    """Those of its own chunk of so many positions, counted from position 0."""
+
+
+def span(graph: Graph, layer: Layer) -> Span:
+    """What the mask of one attention hides besides what comes after the query.
 
     Raises:
-        Unmeasured: the mask is neither causal nor a causal window (chunks, blocks, both directions).
+        Unmeasured: the mask is neither causal nor a causal window or chunk (blocks, both directions).
     """
     seen = visible(graph, layer)
     if not bool((seen == seen[:1]).all()):
@@ -218,9 +228,11 @@ def window(graph: Graph, layer: Layer) -> int | None:
     width = int(rows.sum(-1).max())
     index = torch.arange(graph.length)
     back = index[:, None] - index[None, :]
-    if not torch.equal(rows, (back >= 0) & (back < width)):
-        raise Unmeasured("a mask that is neither causal nor a causal window")
-    return None if width == graph.length else width
+    if torch.equal(rows, (back >= 0) & (back < width)):
+        return Span(None if width == graph.length else width, None)
+    if torch.equal(rows, (back >= 0) & (index[:, None] // width == index[None, :] // width)):
+        return Span(None, width)
+    raise Unmeasured("a mask that is neither causal nor a causal window")
 
 
 def added_scores(graph: Graph, layer: Layer) -> torch.Tensor | None:

@@ -1,4 +1,4 @@
-"""A factor on the queries that grows with the position: 1 + beta * log(1 + floor(position / length))."""
+"""A factor on the queries that grows with the position: 1 + beta * log(1 + floor((position + offset) / length))."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ class Temperature:
 
     beta: float
     length: int
+    offset: int = 0
+    """The number of the first position."""
 
 
 def fit_temperature(before: torch.Tensor, after: torch.Tensor) -> tuple[Temperature | None, torch.Tensor]:
@@ -34,10 +36,13 @@ def fit_temperature(before: torch.Tensor, after: torch.Tensor) -> tuple[Temperat
     uneven = float((growth / growth[:, :1] - factor).abs().max()) > 50 * TOLERANCE
     if uneven or float((factor - 1).abs().max()) < 50 * TOLERANCE:
         return None, ones  # nothing, or nothing that depends on the position alone
-    length = int((factor > 1 + 10 * TOLERANCE).to(torch.int64).argmax())
-    beta = float(factor[length] - 1) / math.log(2)
-    steps = torch.arange(len(factor), dtype=torch.float64).div(max(length, 1)).floor()
+    ahead = (factor[1:] - factor[:-1] > 10 * TOLERANCE).nonzero().flatten() + 1
+    # With one step in sight its position is the length; with two, the distance of the steps is.
+    first = int(ahead[0]) if len(ahead) else 0
+    length = int(ahead[1] - ahead[0]) if len(ahead) > 1 else first
+    beta = float(f"{float(factor[first] - 1) / math.log(2):.6g}")
+    steps = (torch.arange(len(factor), dtype=torch.float64) + length - first).div(max(length, 1)).floor()
     expected = 1 + beta * torch.log1p(steps)
     if length == 0 or float((expected - factor).abs().max()) > 50 * TOLERANCE:
         raise Unmeasured("the queries are scaled by position in an unknown way")
-    return Temperature(beta, length), factor
+    return Temperature(beta, length, length - first), factor

@@ -1,0 +1,47 @@
+"""What attention does in some layers and not in others: chunks, a temperature on queries, norms on both."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from probes.notebook import Notebook
+
+
+def settle_some_layers(book: Notebook, columns: dict[str, list[Any]], where: dict[str, str | None]) -> None:
+    """Facts of the layers that have them; one flag a layer where some do and some do not.
+
+    Each column has one entry for each attention (None, or False, where it does nothing).
+    """
+    if not any(columns.get("attention.chunk", [])):
+        columns.pop("attention.chunk", None)
+    _temperature(book, columns, where)
+    flags = columns.pop("qk_norm.layers", [])
+    if any(flags) and not all(flags):
+        columns["qk_norm.layers"] = flags
+        _spread(columns, "qk_norm.after_rope", len(flags))
+
+
+def _temperature(book: Notebook, columns: dict[str, list[Any]], where: dict[str, str | None]) -> None:
+    seen = columns.pop("attention.temperature", [])
+    found = [one for one in seen if one is not None]
+    if not found:
+        return
+    place = where["attention.temperature"]
+    if len({(one.length, one.offset) for one in found}) > 1:
+        book.fail("attention.temperature", "layers scale their queries at different positions", place)
+        return
+    for name in ("beta", "length", "offset"):
+        columns[f"attention.temperature.{name}"] = [getattr(found[0], name)] * len(seen)
+        where[f"attention.temperature.{name}"] = place
+    if not found[0].offset:
+        del columns["attention.temperature.offset"]
+    if len(found) < len(seen):
+        columns["attention.temperature.layers"] = [one is not None for one in seen]
+        where["attention.temperature.layers"] = place
+
+
+def _spread(columns: dict[str, list[Any]], name: str, count: int) -> None:
+    """A fact of some layers, all alike, as one of all; left alone (and so dropped later) where they differ."""
+    values = columns.get(name, [])
+    if values and len(set(values)) == 1:
+        columns[name] = values[:1] * count
