@@ -62,8 +62,10 @@ def _is_wrapper(seen: Seen) -> bool:
 
 
 def _other_config(seen: Seen) -> bool:
+    """The same class under the name of its whole config, where the nested one has an entry of its own."""
     runs_on = seen.observed.get("model_config_type")
-    return bool(runs_on) and runs_on != seen.answer.get("model_type") and "text_config" in _config(seen)
+    other = bool(runs_on) and runs_on != seen.answer.get("model_type")
+    return other and bool(seen.observed.get("has_entry")) and "text_config" in _config(seen)
 
 
 def _lacks_parts(seen: Seen) -> bool:

@@ -202,7 +202,7 @@ NOT = {
     "parts": seen(DECODER | {"text_config": None}, problem="AttributeError: no vocab_size"),
     "half": seen(DECODER | {"is_encoder_decoder": True}, cross_attends=True),
     "wrapper": seen({"model_type": "x", "text_config": DECODER, "vision_config": {"patch_size": 14, "depth": 2}}),
-    "alias": seen(DECODER | {"text_config": DECODER}, model_config_type="x_text"),
+    "alias": seen(DECODER | {"text_config": DECODER}, model_config_type="x_text", has_entry=True),
     "not causal": seen(causal=False, leak="changing token 36 changes the logits of token 0 by up to 0.1"),
     "cross-attention": seen(cross_attends=True),
 }
@@ -210,6 +210,10 @@ NOT = {
 
 def test_a_causal_decoder_is_none_of_them() -> None:
     assert why_not_a_decoder(seen()) is None
+
+
+def test_a_language_part_that_has_no_entry_of_its_own_is_a_decoder() -> None:
+    assert why_not_a_decoder(seen(DECODER | {"text_config": DECODER}, model_config_type="x_text")) is None
 
 
 def test_a_decoder_whose_class_does_not_build_is_still_no_reason() -> None:

@@ -153,6 +153,8 @@ class Blueprint:
     keys: tuple[KeyUse, ...]
     gaps: tuple[Gap, ...] = ()
     notes: tuple[str, ...] = ()
+    config_part: str | None = None
+    """The key of the nested config that the class runs on (`text_config`); every expression is over that part."""
 
     def fact(self, name: str) -> Fact | None:
         """The fact of that name, or None."""

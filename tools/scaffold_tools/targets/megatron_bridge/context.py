@@ -172,8 +172,7 @@ def _imports(
     }
     if context["by_class"]:
         found.add(("transformers", context["architecture"]))
-    if context["config_part"] and not context["builder"]:
-        found.add(("types", "SimpleNamespace"))
+    found |= {("types", "SimpleNamespace")} if context["config_part"] and not context["builder"] else set()
     if context["builder"]:
         found |= {("typing", "Any"), ("transformers", "PretrainedConfig")}
     else:

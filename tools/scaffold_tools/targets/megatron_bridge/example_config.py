@@ -16,6 +16,8 @@ _TOP_ONLY = (
     "quantization_config",
     "torch_dtype",
 )
+_PADDING = "pad_token_id"
+"""A row of the embedding in some classes, whose own default lies beyond a small one."""
 _DROPPED_SUFFIXES = ("_token_id", "_token_ids", "_token_index")
 
 
@@ -23,6 +25,7 @@ def example_config(blueprint: Blueprint) -> dict[str, Any]:
     """Keys of config.json, small enough to build on any machine."""
     config = {use.key: use.value for use in blueprint.keys if _kept(use.key)}
     config["model_type"] = blueprint.model_type
+    config |= {use.key: 0 for use in blueprint.keys if use.key == _PADDING and isinstance(use.value, int)}
     layers = _layers(blueprint, config)
     for name, size in _sizes(blueprint, layers).items():
         key = _size_key(blueprint, name)
@@ -35,6 +38,9 @@ def example_config(blueprint: Blueprint) -> dict[str, Any]:
     for key in _window_keys(blueprint):
         if config.get(key) is not None:
             config[key] = 8
+    if blueprint.config_part is not None:
+        model_type = config.pop("model_type")
+        return {"model_type": model_type, blueprint.config_part: config}
     return config
 
 

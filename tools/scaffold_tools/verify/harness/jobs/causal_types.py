@@ -121,7 +121,8 @@ def observe(config: dict[str, Any]) -> dict[str, Any]:
     """What a toy of the model does.
 
     Returns:
-        `model_config_type`: model_type of the config that the built class runs on. `takes_tokens`: None, or why a
+        `model_config_type`: model_type of the config that the built class runs on; `has_entry`: whether that one is an
+        entry of its own. `takes_tokens`: None, or why a
         forward pass of token ids alone fails. `causal`: whether logits stay when only later tokens change; `leak` says
         where they do not and by how much, `repeats_within` how equal two runs on the same tokens are.
         `cross_attends`: the logits follow `encoder_hidden_states`. `finite`: the logits are numbers.
@@ -131,7 +132,8 @@ def observe(config: dict[str, Any]) -> dict[str, Any]:
     _randomise_weights(model)
     ids = tokens(toy, "a", seed=7, batch=1) if "vocab_size" in _text(toy) else None
     found: dict[str, Any] = {
-        "model_config_type": str(getattr(model.config, "model_type", "")),
+        "model_config_type": (runs_on := str(getattr(model.config, "model_type", ""))),
+        "has_entry": runs_on in mapping(),
         "parameters": sum(tensor.numel() for tensor in model.parameters()),
     }
     if ids is None:

@@ -33,7 +33,7 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
     options = {"trust_remote_code": bool(request.get("trust_remote_code")), "folder": request.get("model_folder")}
     answer: dict[str, Any] = {
         "variants": {},
-        "real": attributes(toy.load_config(toy.sanitise(config), **options)),
+        "real": attributes(toy.config_of_class(config, **options)),
         "environment": {"torch": torch.__version__, "transformers": transformers.__version__},
     }
     for variant in ("a", "b"):
@@ -53,10 +53,12 @@ def _variant(toy: Any, config: dict[str, Any], variant: str, options: dict[str, 
         ids = _tokens(model, toy.SEQUENCE_LENGTH[variant])
         graph = record(model, ids)
     observations = measure(model, graph)
-    observations["attributes"] = attributes(hf_config)
+    part = toy.part_name(hf_config, model.config)
+    own = hf_config if part is None else model.config
+    observations["attributes"] = attributes(own)
     observations["toy"] = {key: value for key, value in small.items() if key != "architectures"}
     keys = set(hf_config.to_dict()) | set(small)
-    observations["aliases"] = dict(getattr(type(hf_config), "attribute_map", None) or {})
+    observations["aliases"] = dict(getattr(type(own), "attribute_map", None) or {})
     observations["reads"] = {key: _short(where) for key, where in reads.items() if key.split(".")[0] in keys}
     observations["class"] = {
         "name": type(model).__name__,
@@ -66,7 +68,16 @@ def _variant(toy: Any, config: dict[str, Any], variant: str, options: dict[str, 
     observations["roles"] = expert_roles(observations["roles"], observations["names"], saved, model.state_dict())
     if variant == "a":
         observations["effects"], observations["flips"] = _vary(toy, small, reads, (model, graph, ids), options)
-    return observations
+    return observations if part is None else _inside(observations, part)
+
+
+def _inside(observations: dict[str, Any], part: str) -> dict[str, Any]:
+    """Observations of a class that runs on one part of the config, with the keys of that part alone."""
+    inner = {}
+    for name in ("reads", "effects", "flips"):
+        own = observations.get(name, {})
+        inner[name] = {key.removeprefix(f"{part}."): one for key, one in own.items() if key.startswith(f"{part}.")}
+    return {**observations, **inner, "toy": observations["toy"][part], "part": part}
 
 
 def _tokens(model: Any, length: int) -> torch.Tensor:

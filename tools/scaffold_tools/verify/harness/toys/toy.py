@@ -342,6 +342,18 @@ def config_for(architecture: Any, hf_config: Any) -> Any:
     return text if isinstance(text, wanted) and not isinstance(hf_config, wanted) else hf_config
 
 
+def part_name(hf_config: Any, part: Any) -> str | None:
+    """The attribute that holds a part of a config; None for the config itself."""
+    return next((name for name in LANGUAGE_CONFIGS if getattr(hf_config, name, None) is part), None)
+
+
+def config_of_class(config: dict[str, Any], trust_remote_code: bool = False, folder: str | None = None) -> Any:
+    """The config object that the class of a raw config.json is built on: the whole one, or its language part."""
+    hf_config = load_config(sanitise(config), trust_remote_code, folder)
+    architecture = _architecture(config)
+    return hf_config if architecture is None else config_for(architecture, hf_config)
+
+
 def build(
     config: dict[str, Any], dtype: str = "float32", folder: str | None = None, trust_remote_code: bool = False
 ) -> tuple[Any, Any]:
