@@ -21,7 +21,8 @@ from scaffold_tools.blueprint.rules import CURVES, OWN, RULES, FactRule
 
 SOME_MODELS = (
     *("qk_norm.", "attention.sinks", "mla.", "moe.", "delta.", "mamba.", *(f"{kind}." for kind in OWN)),
-    *("mlp.layers", "mixer.layers", "position.", "attention.temperature", "attention.selection"),
+    *("norm.before_head", "norm.final.eps", "norm.pre_attn.layers", "head.activation", "bias.o.layers"),
+    *("mlp.layers", "mixer.layers", "position.", "attention.temperature", "attention.selection", "indexer."),
     "attention.chunk",
 )
 """Beginnings of facts that only some models have."""
@@ -188,7 +189,7 @@ def _key_evidence(
         return found
     for key in rule.hints:
         declared = real.get(key)
-        if rule.name == "mlp.activation" and isinstance(declared, str):
+        if rule.name in ("mlp.activation", "head.activation") and isinstance(declared, str):
             draft.aliases[key] = rule.name
             found.append(Evidence("key", f"{key} is {declared!r}"))
             if CURVES.get(declared) != one:

@@ -8,7 +8,9 @@ from probes.experts.find import Moe, find_moe
 from probes.graph.structure import Linear, Norm, Site, find_linears, find_norms, find_sites, sources
 from probes.graph.trace import PARTS, VIEWS, Graph, Node
 from probes.graph.values import Unmeasured, clean, is_scalar_factor, ratio, unscaled, uses
+from probes.head import Transform, find_transform
 from probes.mixers.delta import NORM_ROLE, Decay, Delta, find_decays, read_delta
+from probes.mixers.indexer import Choice, find_choice
 from probes.mixers.kinds import find_mixers
 from probes.mixers.mamba import Scan, Step, find_steps, is_scan, read_scan
 from probes.mixers.mla import Latent, find_latent, latent_norms
@@ -43,6 +45,8 @@ class Layer:
     latent: Latent | None = None
     """Projections of a latent attention; then `q` is its query up projection, `k` and `v` the one of the latent."""
 
+    choice: Choice | None = None
+    """How keys are chosen, where a latent attention sees only some of them."""
     inside: list[Linear] = field(default_factory=list)
     """Linears between the mixer's input and its output projection that are none of its projections."""
     delta: Delta | None = None
@@ -112,6 +116,9 @@ class Skeleton:
     complaints: list[tuple[str, str, str | None]] = field(default_factory=list)
     """(subject, reason, source line) of everything that does not fit a plain decoder."""
 
+    transform: Transform | None = None
+    """What lies between the final norm and the head."""
+
     def complain(self, subject: str, reason: str, where: str | None = None) -> None:
         """Note something that no rule accounts for."""
         self.complaints.append((subject, reason, where))
@@ -136,7 +143,8 @@ def assemble(graph: Graph) -> Skeleton:
     for layer in layers:
         _mlp(skeleton, layer, linears)
     _lone_mlps(skeleton, linears)
-    _walk(skeleton)
+    stream = _walk(skeleton)
+    _end(skeleton, stream, linears)
     return skeleton
 
 
@@ -327,10 +335,11 @@ def _lone_mlps(skeleton: Skeleton, linears: list[Linear]) -> None:
         layer.index = index
 
 
-def _walk(skeleton: Skeleton) -> None:
-    """Follow the residual stream from the embedding to the head; give every norm its role."""
+def _walk(skeleton: Skeleton) -> int | None:
+    """Follow the residual stream from the embedding to the last layer; give every norm its role."""
     graph = skeleton.graph
     stream = None
+    before: Layer | None = None
     for layer in skeleton.layers:
         after, other, factor = _to_residual(skeleton, layer, layer.o, "norm.post_attn")
         layer.attention_factor = factor
@@ -338,31 +347,60 @@ def _walk(skeleton: Skeleton) -> None:
         if layer.parallel and joined and graph.resolve(layer.down.y) not in graph.ancestors(layer.core):
             other, after, layer.attention_factor = _outer_add(skeleton, after, layer.attention_factor, layer)
         layer.entry = graph.resolve(other)
-        if stream is not None and layer.entry != stream:
+        if (
+            before is not None
+            and stream is not None
+            and not _is_stream(skeleton, before, "norm.after_mlp", stream, layer.entry)
+        ):
             skeleton.complain(
                 f"{layer.prefix}residual", "the residual is not what the layer before put out", graph.where(other)
             )
-        stream = graph.resolve(after)
+        stream = base = graph.resolve(after)
         if layer.down is not None and not layer.alone:
             end, other, layer.mlp_factor = _to_residual(skeleton, layer, layer.down, "norm.post_mlp")
             base = graph.resolve(other)
-            if not layer.parallel and base != stream:
+            if not layer.parallel and not _is_stream(skeleton, layer, "norm.after_attn", stream, base):
                 skeleton.complain(
                     f"{layer.prefix}residual", "the MLP's residual is not the attention's sum", graph.where(end)
                 )
             stream = max(graph.resolve(end), stream)
         elif not layer.bare and not layer.alone:
             stream = None  # what the rest of the layer adds is unknown
-        _input_norms(skeleton, layer)
+        _input_norms(skeleton, layer, base)
         _output_norms(skeleton, layer)
         _inner_norms(skeleton, layer)
+        before = layer
     skeleton.entry = skeleton.layers[0].entry
-    skeleton.final_norm = _norm_of(skeleton, skeleton.head.x)
-    if skeleton.final_norm is not None and stream not in (None, skeleton.final_norm.x):
-        skeleton.complain(
-            "norm.final", "the final norm does not act on the last layer's output", skeleton.final_norm.where
-        )
-    skeleton.embed_norm = next((norm for norm in skeleton.norms if graph.resolve(norm.y) == skeleton.entry), None)
+    return stream
+
+
+def _is_stream(skeleton: Skeleton, layer: Layer, role: str, total: int, seen: int) -> bool:
+    """Whether `seen` is the residual stream after the sum `total`: the sum itself, or a norm on it."""
+    if seen == total:
+        return True
+    graph = skeleton.graph
+    norm = next((one for one in skeleton.norms if one.x == total and graph.resolve(one.y) == seen), None)
+    if norm is None or not (norm.weight or layer.prefix).startswith(layer.prefix):
+        return False
+    layer.norms[role] = norm
+    return True
+
+
+def _end(skeleton: Skeleton, stream: int | None, linears: list[Linear]) -> None:
+    """What acts between the last layer and the head."""
+    graph, last = skeleton.graph, skeleton.layers[-1]
+    norm = _norm_of(skeleton, unscaled(graph, skeleton.head.x))
+    if norm is not None and norm.x != stream:
+        prefixes = tuple(layer.prefix for layer in skeleton.layers)
+        skeleton.transform = find_transform(graph, norm, linears, prefixes)
+    if skeleton.transform is not None:
+        norm = _norm_of(skeleton, skeleton.transform.dense.x)
+    elif norm is not None and norm.x == stream and norm.weight and norm.weight.startswith(last.prefix):
+        last.norms["norm.after_mlp"], norm = norm, None  # a norm of the last layer, and none after it
+    skeleton.final_norm = norm
+    if norm is not None and stream is not None and not _is_stream(skeleton, last, "norm.after_mlp", stream, norm.x):
+        skeleton.complain("norm.final", "the final norm does not act on the last layer's output", norm.where)
+    skeleton.embed_norm = next((one for one in skeleton.norms if graph.resolve(one.y) == skeleton.entry), None)
 
 
 def _norm_of(skeleton: Skeleton, value: int) -> Norm | None:
@@ -410,7 +448,8 @@ def _outer_add(skeleton: Skeleton, total: int, factor: float, layer: Layer) -> t
     raise Unmeasured(f"attention and MLP of {layer.prefix} are added to each other and to nothing else")
 
 
-def _input_norms(skeleton: Skeleton, layer: Layer) -> None:
+def _input_norms(skeleton: Skeleton, layer: Layer, base: int) -> None:
+    """Norms on the input of mixer and MLP; one whose output is the residual itself (`base`: the MLP's) is none."""
     graph = skeleton.graph
     first = layer.entries()[0]
     pairs = [("norm.pre_attn", first)] + (
@@ -422,6 +461,8 @@ def _input_norms(skeleton: Skeleton, layer: Layer) -> None:
         if norm is None and unscaled(graph, plain) != plain:
             skeleton.complain(role, "a factor between norm and projection", graph.where(plain))
             norm = _norm_of(skeleton, unscaled(graph, plain))
+        if norm is not None and graph.resolve(norm.y) == (layer.entry if role == "norm.pre_attn" else base):
+            continue
         shared = role == "norm.pre_mlp" and norm is not None and norm is layer.norms.get("norm.pre_attn")
         if norm is not None and not shared:
             layer.norms[role] = norm
@@ -449,6 +490,7 @@ def _inner_norms(skeleton: Skeleton, layer: Layer) -> None:
         return
     if layer.latent is not None:
         layer.norms |= latent_norms(graph, layer.latent, skeleton.norms)
+        layer.choice = find_choice(graph, layer.site, layer.inside, skeleton.norms)
     ends = layer.projections()
     stop = {graph.resolve(linear.y) for linear in ends} | {linear.y for linear in ends}
     paths = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -18,12 +19,14 @@ from probes.mixers.kinds import KINDS
 from probes.mixers.mla import NORM_ROLES, latent_facts, read_latent, score_scale, selects_keys
 from probes.mixers.own import note_mixer
 from probes.mixers.rope import fit_rotation
+from probes.mixers.selection import selection_facts
 from probes.mixers.sinks import note_sinks
 from probes.mixers.some_layers import settle_some_layers
 from probes.mixers.temperature import fit_temperature
-from probes.mlp import fit_mlp
+from probes.mlp import fit_curve, fit_mlp
 from probes.norms import fit_norm
 from probes.notebook import Notebook, close, note_linear, note_norm, note_tensor
+from probes.placed import placed
 from probes.positions import fit_start
 
 EVERYWHERE = ("residual.", "mlp.")
@@ -82,6 +85,13 @@ def _whole_model(book: Notebook, skeleton: Skeleton, tensors: dict[str, torch.Te
     elif head.bias:
         note_tensor(book, "head", head.bias, "bias")
     book.fact("bias.head", head.bias is not None, head.where)
+    if (found := skeleton.transform) is not None:
+        note_linear(book, "head.dense", found.dense)
+        curve = book.attempt(
+            "head.activation", lambda: fit_curve(graph.rows(found.dense.y), graph.rows(found.norm.x)), found.norm.where
+        )
+        if curve is not None:
+            book.fact("head.activation", curve, found.norm.where)
     book.attempt("embedding.multiplier", lambda: _embedding_factor(book, skeleton))
     book.attempt("logits.multiplier", lambda: _logits(book, skeleton), graph.where(graph.output))
 
@@ -141,9 +151,23 @@ def _layers(book: Notebook, skeleton: Skeleton, tensors: dict[str, torch.Tensor]
     bare = [layer.bare for layer in skeleton.layers]
     if any(bare):
         book.layered("mlp.layers", [not one for one in bare], skeleton.layers[bare.index(True)].o.where)
+    _input_norm_layers(book, skeleton)
     routed = [layer.moe is not None for layer in skeleton.layers]
     if any(routed):
         book.layered("moe.layers", routed, next(layer.moe.router.where for layer in skeleton.layers if layer.moe))
+
+
+def _input_norm_layers(book: Notebook, skeleton: Skeleton) -> None:
+    """Which layers have a norm on the input of their mixer, where not all of them have one."""
+    have = [layer.alone or "norm.pre_attn" in layer.norms for layer in skeleton.layers]
+    if len(set(have)) == 1:
+        return
+    where = skeleton.layers[have.index(False)].q.where
+    word = placed(have)
+    if word is None:
+        book.fail("norm.pre_attn", "some layers have a norm on the input of their mixer and some do not", where)
+    else:
+        book.fact("norm.pre_attn.layers", word, where)
 
 
 def _expected(name: str, skeleton: Skeleton) -> int:
@@ -155,6 +179,8 @@ def _expected(name: str, skeleton: Skeleton) -> int:
         return routed
     if name.startswith("mlp."):
         return len(skeleton.layers) - sum(layer.bare for layer in skeleton.layers)
+    if name.startswith("indexer.") and name != "indexer.layers":
+        return sum(layer.choice is not None and bool(layer.choice.linears) for layer in skeleton.layers)
     if name.startswith("delta."):
         return sum(layer.delta is not None for layer in skeleton.layers)
     if name.startswith("mamba."):
@@ -234,7 +260,9 @@ def _attention_of(book: Notebook, graph: Graph, layer: Layer, found: dict[str, t
         heads = book.attempt("attention.heads", lambda: read_heads(graph, layer), product)
     else:
         found |= book.attempt("attention.heads", lambda: _latent(graph, layer), product) or {}
-    seen = book.attempt("attention.window", lambda: span(graph, layer), product)
+    chosen, indexer = selection_facts(book, graph, layer, found.get("rope", (None, None))[0])
+    found |= chosen
+    seen = None if chosen else book.attempt("attention.window", lambda: span(graph, layer), product)
     if seen is not None:
         found["attention.window"] = (seen.window, product)
         found["attention.chunk"] = (seen.chunk, product)
@@ -251,7 +279,7 @@ def _attention_of(book: Notebook, graph: Graph, layer: Layer, found: dict[str, t
     if kind == "unknown":
         operators = ", ".join(dict.fromkeys(node.op for node in gate))
         book.fail("attention.output", f"{operators} between attention and its output projection", gate[0].where)
-    rest = [one for one in layer.inside if one is not projection]
+    rest = [one for one in layer.inside if one is not projection and one not in indexer]
     if rest:
         names = ", ".join(one.weight.removeprefix(layer.prefix) for one in rest)
         what = "choose the keys that a query sees" if selects_keys(graph, layer.site) else "act inside the attention"
@@ -379,13 +407,17 @@ def _norm_facts(book: Notebook, skeleton: Skeleton, tensors: dict[str, torch.Ten
                 group = inner if role in ("norm.q", "norm.k") else latent if role in NORM_ROLES else stack
                 group = gated if role == GATED_NORM else group
                 group.append((role, layer, fit))
-    for role, norm in (("norm.final", skeleton.final_norm), ("norm.embed", skeleton.embed_norm)):
+    head_norm = skeleton.transform.norm if skeleton.transform else None
+    ends = (("norm.final", skeleton.final_norm), ("norm.embed", skeleton.embed_norm), ("head.norm", head_norm))
+    for role, norm in ends:
         if norm is None:
             continue
         note_norm(book, role, norm)
         fit = book.attempt(role, lambda norm=norm: fit_norm(graph, norm, tensors), norm.where)
         if fit is not None:
-            stack.append((role, None, fit))
+            stack.append((role, None, _with_own_eps(book, role, fit, [one for _, _, one in stack])))
+    if skeleton.final_norm is None:
+        book.fact("norm.before_head", False, skeleton.head.where)
     if stack:
         _agreed(book, "norm", [fit for _, _, fit in stack], ("kind", "zero_centered", "eps", "bias"))
         _agree(book, "norm.affine", [bool(fit.shape) for _, _, fit in stack], stack[0][2].where)
@@ -402,6 +434,17 @@ def _norm_facts(book: Notebook, skeleton: Skeleton, tensors: dict[str, torch.Ten
     _agreed(book, "qk_norm", [fit for _, _, fit in inner], ("bias",))
     _agree(book, "qk_norm.norm", [fit.kind for _, _, fit in inner], inner[0][2].where)
     _agree(book, "qk_norm.affine", [bool(fit.shape) for _, _, fit in inner], inner[0][2].where)
+
+
+def _with_own_eps(book: Notebook, role: str, fit: Any, others: list[Any]) -> Any:
+    """The fit of the final norm, with the epsilon of the layers; one of its own becomes a fact."""
+    known = [one.eps for one in others]
+    if role != "norm.final" or not known or fit.eps == known[0] or any(eps != known[0] for eps in known):
+        return fit
+    if close([fit.eps, known[0]]):
+        return fit
+    book.fact("norm.final.eps", fit.eps, fit.where)
+    return replace(fit, eps=known[0])
 
 
 def _width(graph: Graph, role: str, layer: Layer, fit: Any) -> str:
@@ -436,7 +479,12 @@ def _bias_facts(book: Notebook, skeleton: Skeleton) -> None:
     layers = [layer for layer in skeleton.layers if not layer.recurrent]
     if layers:
         all_or_none("bias.qkv", [linear for layer in layers for linear in layer.projections()])
-        all_or_none("bias.o", [layer.o for layer in layers])
+        word = placed([layer.o.bias is not None for layer in layers])
+        if word is not None and len(layers) == len(skeleton.layers):
+            book.fact("bias.o.layers", word, layers[-1].o.where)
+            book.fact("bias.o", True, layers[-1].o.where)
+        else:
+            all_or_none("bias.o", [layer.o for layer in layers])
     dense = [layer for layer in skeleton.layers if layer.moe is None]
     mlp = [linear for layer in dense for linear in (*layer.inputs, layer.down) if linear is not None]
     if mlp:

@@ -75,6 +75,18 @@ def fit_mlp(graph: Graph, layer: Layer, end: int | None = None) -> MlpFit:
     raise Unmeasured(f"an activation that no known curve fits ({where.rsplit('/', 1)[-1]})")
 
 
+def fit_curve(x: torch.Tensor, y: torch.Tensor) -> str:
+    """Name of the curve from x to y.
+
+    Raises:
+        Unmeasured: no curve of the table gives these values.
+    """
+    found = next((name for name, curve in CURVES if misfit(curve(x), y) < TOLERANCE), None)
+    if found is None:
+        raise Unmeasured("an activation that no known curve fits")
+    return found
+
+
 def arrangements(first: list[torch.Tensor], width: int) -> list[tuple[int, str | None, list[torch.Tensor]]]:
     """(index of the gate, packing, [gate, up] or [up]) for every way to read the first linears' outputs."""
     if len(first) == 2:
