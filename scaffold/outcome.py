@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from scaffold_tools.blueprint.facts import Gap
 from scaffold_tools.verify.evidence import Evidence
+from scaffold_tools.verify.locate import Divergence
 from scaffold_tools.workspace.plan import Status
 
 
@@ -44,6 +45,8 @@ class Outcome:
     """The figures are from an earlier run with the same inputs."""
     proven: bool | None = None
     """None when nothing was verified."""
+    divergence: Divergence | None = None
+    """Where the models part, when that was asked for."""
     notes: tuple[str, ...] = ()
     next_commands: tuple[str, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)

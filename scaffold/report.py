@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
     from scaffold.machine import Machine
     from scaffold.outcome import FileState, Outcome, RunStatus
+    from scaffold.skillpack.install import FileAt
+    from scaffold.skillpack.read import Skill
     from scaffold_tools.verify.evidence import Check, Evidence
+    from scaffold_tools.verify.locate import Divergence
 
 
 def outcome(result: Outcome, *, json: bool) -> None:
@@ -30,6 +33,9 @@ def outcome(result: Outcome, *, json: bool) -> None:
         print(line)
     if result.evidence is not None:
         rich_console(sys.stdout).print(_checks_table(result.evidence))
+    if result.divergence is not None:
+        for line in _divergence(result.divergence):
+            print(line)
     for gap in result.gaps:
         print(f"gap: {gap.subject}: {gap.reason}")
     for note in result.notes:
@@ -52,6 +58,22 @@ def _files(result: Outcome) -> Iterable[str]:
         yield f"{'written to' if result.written else 'planned for'} {short(result.root or '')}: {summary}"
 
 
+def _divergence(found: Divergence) -> Iterable[str]:
+    """The first divergence in a few lines."""
+    from scaffold.heat_strip import how_far
+
+    site = found.found
+    if site is not None:
+        yield f"first divergence: {site.culprit}"
+        yield f"  {site.what} of {site.megatron}, against {site.hugging_face}: {how_far(site)}"
+    elif found.sites:
+        yield f"no divergence: {len(found.sites)} values agree, module by module"
+    for cause in found.causes:
+        yield f"  likely {cause.cause}: {cause.evidence}"
+    for problem in found.problems:
+        yield f"  failed before: {problem}"
+
+
 def _verdict(result: Outcome) -> str:
     if result.proven is None:
         return f"{result.architecture}: not verified"
@@ -71,7 +93,10 @@ def _verdict(result: Outcome) -> str:
 
 def _next(result: Outcome) -> Iterable[str]:
     if result.run_folder is not None:
-        yield f"checklist: {short(result.run_folder)}/checklist.md"
+        if result.generated or result.supported_by:
+            yield f"checklist: {short(result.run_folder)}/checklist.md"
+        if result.divergence is not None:
+            yield f"picture: {short(result.run_folder)}/divergence.html"
     yield from result.next_commands
 
 
@@ -126,6 +151,28 @@ def diff(text: str, states: Iterable[FileState], *, json: bool) -> None:
         emit_json({"files": list(states), "diff": text})
     else:
         sys.stdout.write(text)
+
+
+def skills(found: Iterable[Skill], *, json: bool) -> None:
+    """Each playbook with what it is for."""
+    if json:
+        emit_json({"skills": list(found)})
+        return
+    for skill in found:
+        print(f"{skill.name}\n  {skill.description}")
+
+
+def skill_files(files: Iterable[FileAt], *, json: bool) -> None:
+    """What was done, or would be done, with each file of the playbooks."""
+    every = list(files)
+    if json:
+        emit_json({"files": every})
+        return
+    for file in every:
+        if file.state != "identical":
+            print(f"  {file.state:<10} {file.path}")
+    counts = Counter(file.state for file in every)
+    print(", ".join(f"{count} {state}" for state, count in counts.items()))
 
 
 def undone(done: Iterable[tuple[str, str]], *, json: bool) -> None:

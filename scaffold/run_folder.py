@@ -26,6 +26,8 @@ FILES = {
     "plan": "plan.json",
     "applied": "applied.json",
     "evidence": "evidence.json",
+    "divergence": "divergence.json",
+    "heat_strip": "divergence.html",
     "checklist": "checklist.md",
 }
 """Value -> file, in the order in which the pipeline makes them."""

@@ -62,7 +62,14 @@ class Mutant:
     base: Base = QWEN3
     caught_by: tuple[str, ...] = ("logits.max_abs",)
     exact_round_trip: bool = True
+    located: str = ""
+    """The first module that differs, a regular expression; none where import fails before anything is compared."""
 
+
+ATTENTION = r"decoder\.layers\.0\.self_attention"
+MLP = r"decoder\.layers\.0\.mlp"
+CORE = rf"{ATTENTION}\.core_attention"
+QKV_LINEAR = rf"{ATTENTION}\.linear_qkv"
 
 INPUT_NORM = "decoder.layers.*.self_attention.linear_qkv.layer_norm_weight"
 MLP_NORM = "decoder.layers.*.mlp.linear_fc1.layer_norm_weight"
@@ -71,45 +78,56 @@ QKV = "decoder.layers.*.self_attention.linear_qkv.weight"
 HF = "model.layers.*."
 
 MUTANTS: tuple[Mutant, ...] = (
-    Mutant("rope_base_off_by_a_percent", "provider.rotary_base *= 1.01"),
-    Mutant("rope_base_of_another_model", "provider.rotary_base = 10000", base=LLAMA),
-    Mutant("eps_off_by_a_percent", "provider.layernorm_epsilon *= 1.01"),
-    Mutant("eps_left_at_its_default", "provider.layernorm_epsilon = 1e-5"),
-    Mutant("another_activation", "provider.activation_func = torch.nn.functional.gelu"),
-    Mutant("softmax_scale", "provider.softmax_scale = provider.hidden_size**-0.5"),
-    Mutant("zero_centred_norms", "provider.layernorm_zero_centered_gamma = True"),
-    Mutant("interleaved_rope", "provider.rotary_interleaved = True"),
-    Mutant("half_of_each_head_rotated", "provider.rotary_percent = 0.5"),
-    Mutant("no_position_in_the_last_layer", "provider.no_rope_freq = [0] * (provider.num_layers - 1) + [1]"),
-    Mutant("window_too_wide_by_one", "provider.window_size = (provider.window_size[0] + 1, 0)", base=MISTRAL),
-    Mutant("window_forgotten", "provider.window_size = None", base=MISTRAL),
-    Mutant("window_nobody_asked_for", "provider.window_size = (30, 0)"),
+    Mutant("rope_base_off_by_a_percent", "provider.rotary_base *= 1.01", located=ATTENTION),
+    Mutant("rope_base_of_another_model", "provider.rotary_base = 10000", base=LLAMA, located=ATTENTION),
+    Mutant("eps_off_by_a_percent", "provider.layernorm_epsilon *= 1.01", located=QKV_LINEAR),
+    Mutant("eps_left_at_its_default", "provider.layernorm_epsilon = 1e-5", located=QKV_LINEAR),
+    Mutant("another_activation", "provider.activation_func = torch.nn.functional.gelu", located=MLP),
+    Mutant("softmax_scale", "provider.softmax_scale = provider.hidden_size**-0.5", located=ATTENTION),
+    Mutant("zero_centred_norms", "provider.layernorm_zero_centered_gamma = True", located=QKV_LINEAR),
+    Mutant("interleaved_rope", "provider.rotary_interleaved = True", located=ATTENTION),
+    Mutant("half_of_each_head_rotated", "provider.rotary_percent = 0.5", located=ATTENTION),
+    Mutant(
+        "no_position_in_the_last_layer",
+        "provider.no_rope_freq = [0] * (provider.num_layers - 1) + [1]",
+        located=r"decoder\.layers\.[1-9]\d*\.self_attention",
+    ),
+    Mutant(
+        "window_too_wide_by_one", "provider.window_size = (provider.window_size[0] + 1, 0)", base=MISTRAL, located=CORE
+    ),
+    Mutant("window_forgotten", "provider.window_size = None", base=MISTRAL, located=CORE),
+    Mutant("window_nobody_asked_for", "provider.window_size = (30, 0)", located=CORE),
     Mutant(
         "gate_and_up_swapped",
         mappings=f'replace(mappings, "{GATE_UP}", hf_param=dict(gate="{HF}mlp.up_proj.weight", '
         f'up="{HF}mlp.gate_proj.weight"))',
+        located=MLP,
     ),
     Mutant(
         "norms_swapped",
         mappings=f'replace(mappings, "{INPUT_NORM}", hf_param="{HF}post_attention_layernorm.weight"); '
         f'replace(mappings, "{MLP_NORM}", hf_param="{HF}input_layernorm.weight")',
+        located=ATTENTION,
     ),
     Mutant(
         "keys_and_values_swapped",
         mappings=f'replace(mappings, "{QKV}", hf_param=dict(q="{HF}self_attn.q_proj.weight", '
         f'k="{HF}self_attn.v_proj.weight", v="{HF}self_attn.k_proj.weight"))',
+        located=ATTENTION,
     ),
     Mutant(
         "one_norm_read_twice_and_one_never",
         mappings=f'replace(mappings, "{MLP_NORM}", hf_param="{HF}input_layernorm.weight")',
         caught_by=("import.hf_consumed", "round_trip.exact", "logits.max_abs"),
         exact_round_trip=False,
+        located=MLP,
     ),
     Mutant(
         "query_and_key_norms_forgotten",
         "provider.qk_layernorm = False",
         caught_by=("import.hf_consumed", "round_trip.exact", "logits.max_abs"),
         exact_round_trip=False,
+        located=ATTENTION,
     ),
     Mutant(
         "biases_dropped",
@@ -117,6 +135,7 @@ MUTANTS: tuple[Mutant, ...] = (
         base=QWEN2,
         caught_by=("import.hf_consumed", "round_trip.exact", "logits.max_abs"),
         exact_round_trip=False,
+        located=QKV_LINEAR,
     ),
     Mutant(
         "a_parameter_that_nothing_fills",

@@ -23,14 +23,21 @@ class Integration:
     """The folder that goes first on the path: the one that holds the package, or the checkout."""
     module: str | None = None
     """The module whose import registers the bridge (a checkout needs none)."""
+    bridge: str | None = None
+    """`module:Class` that AutoBridge has to pick; None: any class of the package or checkout."""
 
     @classmethod
     def of(cls, value: Integration | Mapping[str, Any]) -> Integration:
-        """From `{"kind", "path", "module"}`, as the run folder stores it."""
+        """From `{"kind", "path", "module", "bridge"}`, as the run folder stores it."""
         if isinstance(value, Integration):
             return value
         path = value.get("path")
-        return cls(value["kind"], Path(path) if path else None, value.get("module"))
+        return cls(value["kind"], Path(path) if path else None, value.get("module"), value.get("bridge"))
+
+    def as_request(self) -> dict[str, str | None]:
+        """As jobs of the lane take it."""
+        path = str(self.path.resolve()) if self.path else None
+        return {"kind": self.kind, "path": path, "module": self.module, "bridge": self.bridge}
 
     def __post_init__(self) -> None:
         if self.kind != "installed" and self.path is None:
@@ -58,7 +65,7 @@ def verify_integration(
 
     Args:
         lane: where it runs.
-        integration: what is verified (or the mapping of its three fields).
+        integration: what is verified (or the mapping of its fields).
         config: the model's raw config.json.
         architecture: the Hugging Face class, as the config's `architectures` names it.
         workdir: the toys are saved here, in `toy-<variant>`, and stay for whoever looks into a failure;
@@ -94,11 +101,7 @@ def verify_integration(
     integration = Integration.of(integration)
     started = time.monotonic()
     request = {
-        "integration": {
-            "kind": integration.kind,
-            "path": str(integration.path.resolve()) if integration.path else None,
-            "module": integration.module,
-        },
+        "integration": integration.as_request(),
         "config": config,
         "architecture": architecture,
         "variants": list(variants),

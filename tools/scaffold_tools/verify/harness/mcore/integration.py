@@ -58,6 +58,8 @@ def class_name(kind: type) -> str:
 def expected(integration: dict[str, Any], picked: type) -> tuple[bool, str]:
     """Whether the picked bridge is the one under test, and what was expected."""
     kind = integration["kind"]
+    if integration.get("bridge"):
+        return class_name(picked) == integration["bridge"], integration["bridge"]
     file = Path(getattr(sys.modules[picked.__module__], "__file__", "") or "").resolve()
     if kind == "installed":
         return True, "any"

@@ -1,0 +1,126 @@
+"""Beyond measuring a run: a bridge that somebody wrote by hand, and the first divergence."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scaffold import heat_strip, look, run_folder, steps
+from scaffold.lane import EarlyLane
+from scaffold.outcome import Outcome, exit_code
+from scaffold.run_folder import RunFolder
+from scaffold.steps import Job
+from scaffold_tools.errors import BadInput
+
+if TYPE_CHECKING:
+    from scaffold.progress import Progress
+    from scaffold_tools.verify.locate import Divergence
+    from scaffold_tools.verify.run import Integration
+
+BRIDGE = re.compile(r"(?P<module>[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):(?P<name>[A-Za-z_]\w*)")
+OWN_MODULE = "megatron.bridge"
+
+
+@dataclass(frozen=True)
+class HandWritten:
+    """A bridge that no run of ours made."""
+
+    bridge: str
+    """`module:Class`."""
+    hf: str
+    """The link to the model that it is for."""
+    repo: Path | None = None
+    """A checkout of Megatron-Bridge that has it."""
+    path: Path | None = None
+    """The folder that its module is imported from."""
+
+    def integration(self) -> Integration:
+        """What verification has to load.
+
+        Raises:
+            BadInput: not a `module:Class`, or a folder that is none.
+        """
+        from scaffold_tools.verify.run import Integration
+
+        found = BRIDGE.fullmatch(self.bridge)
+        if found is None:
+            raise BadInput(f"--bridge {self.bridge!r} is not module:Class", hint="as in my_package.my_bridge:MyBridge")
+        for option, folder in (("--repo", self.repo), ("--path", self.path)):
+            if folder is not None and not folder.is_dir():
+                raise BadInput(f"{option} {folder} is not a folder")
+        module = found["module"]
+        if self.repo is not None:
+            return Integration("checkout", self.repo, module, self.bridge)
+        if module == OWN_MODULE or module.startswith(f"{OWN_MODULE}."):
+            return Integration("installed", None, module, self.bridge)
+        return Integration("package", (self.path or Path.cwd()).absolute(), module, self.bridge)
+
+
+def verify_bridge(given: HandWritten, progress: Progress, *, locate: bool, trust_remote_code: bool) -> Outcome:
+    """Measure a bridge that somebody wrote by hand, as strictly as a generated one."""
+    integration = given.integration()
+    with EarlyLane() as lane:
+        job = Job(progress, lane, trust_remote_code)
+        inventory = steps.read(job, given.hf)
+        folder = run_folder.for_model(f"{inventory.source.name}@{given.bridge.partition(':')[2]}")
+        lane.start(folder.path / run_folder.LANE_LOG)
+        folder.save("source", inventory.source)
+        folder.save("inventory", inventory)
+        architecture = steps.architecture_of(inventory)
+        evidence, _ = steps.prove(job, inventory, integration, folder, architecture=architecture, earlier=None)
+        divergence = None
+        if locate:
+            divergence = _locate(job, folder, integration, architecture)
+    return Outcome(
+        model=inventory.source.name,
+        architecture=architecture,
+        run_folder=str(folder.path),
+        target="megatron-bridge",
+        evidence=evidence,
+        proven=evidence.proven,
+        divergence=divergence,
+        exit_code=exit_code((), evidence),
+        seconds=dict(progress.seconds),
+    )
+
+
+def locate_run(
+    folder: RunFolder, progress: Progress, *, trust_remote_code: bool, lane: EarlyLane | None = None
+) -> Divergence:
+    """The first divergence of a run's integration as it lies on disk. With `lane`, in one that stays open."""
+    plan, inventory = look.load_plan(folder), look.load_inventory(folder)
+    with EarlyLane() if lane is None else nullcontext(lane) as opened:
+        job = Job(progress, opened, trust_remote_code)
+        return _locate(job, folder, steps.integration_of(plan), steps.architecture_of(inventory))
+
+
+def with_divergence(outcome: Outcome, divergence: Divergence) -> Outcome:
+    """The outcome with what was located; one that differs is not proven, whatever else passed."""
+    code = outcome.exit_code or (0 if divergence.agrees else 1)
+    return dataclasses.replace(outcome, divergence=divergence, exit_code=code)
+
+
+def _locate(job: Job, folder: RunFolder, integration: Integration, architecture: str) -> Divergence:
+    from scaffold_tools.verify.locate import locate_divergence
+
+    inventory = look.load_inventory(folder)
+    with job.progress.stage("locate") as stage:
+        divergence = locate_divergence(
+            job.lane.session(),
+            integration,
+            config=inventory.config,
+            architecture=architecture,
+            model_folder=steps.model_folder(inventory),
+            trust_remote_code=job.trust_remote_code,
+            on_progress=stage.note,
+        )
+        folder.save("divergence", divergence)
+        folder.save("heat_strip", heat_strip.render(divergence))
+        found = divergence.found
+        differs = f"first divergence: {found.culprit}" if found else "no value differs"
+        stage.result = differs if divergence.sites else "nothing could be compared"
+    return divergence
