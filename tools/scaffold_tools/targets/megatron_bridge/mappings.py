@@ -7,9 +7,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from scaffold_tools.blueprint.facts import Blueprint, Gap, TensorRole
+from scaffold_tools.blueprint.rules import OWN
 from scaffold_tools.targets.megatron_bridge.delta_rules import map_delta
 from scaffold_tools.targets.megatron_bridge.mamba_rules import map_mamba
-from scaffold_tools.targets.megatron_bridge.mapping_rows import FUSED_GATE_UP, FUSED_UP_GATE, LAYER, Fused, Rename
+from scaffold_tools.targets.megatron_bridge.mapping_rows import (
+    FUSED_GATE_UP,
+    FUSED_UP_GATE,
+    LAYER,
+    SPLIT_ROWS,
+    Fused,
+    Rename,
+)
+from scaffold_tools.targets.megatron_bridge.mixer_rules import map_mixers
 from scaffold_tools.targets.megatron_bridge.moe_mappings import (
     LOCAL_EXPERT_CLASSES,
     SQUEEZED,
@@ -45,14 +54,16 @@ GROUPS: tuple[tuple[str, str], ...] = (
     ("norm.", "Decoder layer norms"),
     ("attn.", "Attention"),
     ("mla.", "Attention"),
+    ("indexer.", "Attention"),
     ("mlp.", "MLP"),
     ("delta.", "Linear attention"),
     ("mamba.", "State space layers"),
+    ("mixer.", "Mixers"),
     ("moe.", "Mixture of experts"),
 )
 
 
-ELSEWHERE = ("moe.", "delta.", "mamba.")
+ELSEWHERE = ("moe.", "delta.", "mamba.", *(f"{kind}." for kind in OWN))
 """Beginnings of roles whose rows are in modules of their own."""
 
 
@@ -213,6 +224,10 @@ def map_roles(blueprint: Blueprint, overrides: Mapping[str, str] | None = None) 
     renames.extend(scans[0])
     fused.extend(scans[1])
     gaps.extend(scans[2])
+    mixers = map_mixers(blueprint)
+    renames.extend(mixers[0])
+    fused.extend(mixers[1])
+    gaps.extend(mixers[2])
     renames.extend(_untied_sibling(blueprint, renames, names))
     renames.extend(_dense_sibling(blueprint, renames))
     gaps.extend(_collisions(renames, fused))
@@ -251,7 +266,7 @@ def _join(
 def _single(
     row: TensorRole, blueprint: Blueprint, names: Mapping[str, str], local: dict[str, Local]
 ) -> Rename | Fused | Gap:
-    name = names.get(row.role)
+    name = names.get(f"{row.role}.{row.param}", names.get(row.role))
     if row.role == "attn.sinks" and blueprint.value("attention.sinks") is True:
         return Rename(_group(row.role), f"{LAYER}self_attention.core_attention.softmax_offset", row.pattern)
     if name is not None and row.role.startswith("mlp.act."):
@@ -341,13 +356,14 @@ def mapping_words(mappings: Mappings, blueprint: Blueprint) -> dict[str, object]
     known = {local.name for local in mappings.local}
     halves = ((FUSED_GATE_UP, ("gate", "up")), (FUSED_UP_GATE, ("up", "gate")))
     shared = [Local(name, "gate_up", order) for name, order in halves if name in used - known]
+    rows = [Local(name, kind) for name, kind in ((SPLIT_ROWS, "split_rows"),) if name in used - known]
     classes = [*mappings.local, *shared]
     bases = {"gate_up": "GatedMLPMapping", "qkv": "QKVMapping", "gated_qkv": "QKVMapping"}
     names = {bases[local.kind.removeprefix("joined_")] for local in classes}
     fused = any(not local.kind.startswith("joined_") for local in classes)
     return {
-        "classes": classes,
-        "bases": sorted(names | ({"MegatronParamMapping"} if fused else set())),
+        "classes": [*classes, *rows],
+        "bases": sorted(names | ({"MegatronParamMapping"} if fused or rows else set())),
         "stacked": STACKED in used,
         "stacked_gated": STACKED_GATED in used,
         "squeezed": SQUEEZED in used,
@@ -358,5 +374,5 @@ def mapping_words(mappings: Mappings, blueprint: Blueprint) -> dict[str, object]
 def local_names(mappings: Mappings) -> frozenset[str]:
     """Mapping classes that the family's folder brings along."""
     used = {row.name for row in mappings.fused}
-    own = {local.name for local in mappings.local} | LOCAL_EXPERT_CLASSES | {FUSED_GATE_UP, FUSED_UP_GATE}
+    own = {local.name for local in mappings.local} | LOCAL_EXPERT_CLASSES | {FUSED_GATE_UP, FUSED_UP_GATE, SPLIT_ROWS}
     return frozenset(used & own)

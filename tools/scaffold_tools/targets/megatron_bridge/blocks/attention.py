@@ -75,7 +75,8 @@ def _differs(blueprint: Blueprint, one: str, other: str) -> bool:
     return first is not None and second is not None and bool(first) != bool(second)
 
 
-def _proj_bias(blueprint: Blueprint, naming: Naming) -> Part:
+def proj_bias_part(blueprint: Blueprint, naming: Naming) -> Part:
+    """An attention output projection whose bias is not that of the MLP."""
     return Part(
         features=("proj_bias",),
         fields=(
@@ -114,7 +115,8 @@ def _no_qkv_bias(blueprint: Blueprint, naming: Naming) -> Part:
 def _head_bias(blueprint: Blueprint, naming: Naming) -> Part:
     return Part(
         features=("head_bias",),
-        names=(("head", "output_layer"),),
+        names=(("head.bias", "head_bias"),),
+        module_types=((f"{naming.prefix}HeadBias", "column"),),
     )
 
 
@@ -210,7 +212,7 @@ ROWS: tuple[BlockRow, ...] = (
         "megatron-core gives the attention output projection a bias exactly when the MLP has biases",
         ("bias.o", "bias.mlp", "bias.qkv"),
         lambda blueprint: _differs(blueprint, "bias.o", "bias.mlp"),
-        _proj_bias,
+        proj_bias_part,
     ),
     BlockRow(
         "no query, key and value bias",

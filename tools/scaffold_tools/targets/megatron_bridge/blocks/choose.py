@@ -9,10 +9,13 @@ from scaffold_tools.blueprint.facts import Blueprint
 from scaffold_tools.errors import BadInput
 from scaffold_tools.targets.megatron_bridge.blocks.attention import ROWS as ATTENTION
 from scaffold_tools.targets.megatron_bridge.blocks.embedding import ROWS as EMBEDDING
+from scaffold_tools.targets.megatron_bridge.blocks.ends import ROWS as ENDS
+from scaffold_tools.targets.megatron_bridge.blocks.exceptions import ROWS as EXCEPTIONS
 from scaffold_tools.targets.megatron_bridge.blocks.fragments import ROUTED, needs_layer_spec
 from scaffold_tools.targets.megatron_bridge.blocks.gaps import find_gaps
 from scaffold_tools.targets.megatron_bridge.blocks.layer import ROWS as LAYER
 from scaffold_tools.targets.megatron_bridge.blocks.mamba import ROWS as MAMBA
+from scaffold_tools.targets.megatron_bridge.blocks.mixers import ROWS as MIXERS
 from scaffold_tools.targets.megatron_bridge.blocks.mla import ROWS as MLA
 from scaffold_tools.targets.megatron_bridge.blocks.mlp import ROWS as MLP
 from scaffold_tools.targets.megatron_bridge.blocks.model import Block, BlockPlan, BlockRow, Naming, Part
@@ -23,14 +26,19 @@ from scaffold_tools.targets.megatron_bridge.blocks.output_norms import ROWS as O
 from scaffold_tools.targets.megatron_bridge.blocks.qk_norm import ROWS as QK_NORM
 from scaffold_tools.targets.megatron_bridge.blocks.rope import ROWS as ROPE
 from scaffold_tools.targets.megatron_bridge.blocks.scaling import ROWS as SCALING
+from scaffold_tools.targets.megatron_bridge.blocks.selection import ROWS as SELECTION
 
 ROWS: tuple[BlockRow, ...] = (
     *MAMBA,
+    *MIXERS,
     *MLA,
+    *SELECTION,
     *EMBEDDING,
     *SCALING,
     *NORMS,
     *OUTPUT_NORMS,
+    *EXCEPTIONS,
+    *ENDS,
     *ROPE,
     *QK_NORM,
     *ATTENTION,

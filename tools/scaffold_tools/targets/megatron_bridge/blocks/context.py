@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from scaffold_tools.targets.megatron_bridge.blocks.fragments import expand, names_used, spec_lines, templates
+from scaffold_tools.targets.megatron_bridge.blocks.fragments import (
+    MIXERS,
+    exception_lines,
+    expand,
+    names_used,
+    spec_lines,
+    templates,
+)
 from scaffold_tools.targets.megatron_bridge.blocks.model import BlockPlan, Import
 
 GPT_PROVIDER = "megatron.bridge.models.gpt_provider.GPTModelProvider"
-_OUTPUT = frozenset({"logits_multiplier", "logits_softcap"})
+_OUTPUT = frozenset({"logits_multiplier", "logits_softcap", "head_bias", "head_transform"})
 _OUTSIDE_LAYERS = _OUTPUT | {
     *("activation_module", "embed_norm", "positions", "embedding_multiplier"),
     *("rope", "head_bias", "eager_attention"),
@@ -28,9 +35,12 @@ def modeling_context(plan: BlockPlan) -> dict[str, Any]:
         "engine_names": engine,
         "fragments": [f"blocks/{name}.py.j2" for name in templates(features)],
         "spec_lines": lines,
+        "mixers": [{"name": name, "some": f"{name}_some" in features} for name in MIXERS if name in features],
         "spec_changes_mlp": any(target == "mlp" for target, _ in lines),
         "spec_changes_experts": any(target.startswith("experts.") for target, _ in lines),
         "spec_uses_attention": any(target.startswith("attention.") for target, _ in lines),
+        "head_transform_formula": plan.values.get("head_transform_formula", ""),
+        "exceptions": exception_lines(features, plan.naming, plan.values),
         "activation_formula": plan.values.get("activation_formula", ""),
         "activation_meaning": plan.values.get("activation_meaning", ""),
         "activation_calls": plan.values.get("activation_calls", "").split(),
@@ -95,7 +105,8 @@ def _symbols(plan: BlockPlan, features: frozenset[str]) -> list[str]:
         ("positions" in features, f"{naming.prefix}PositionEmbedding"),
         (bool(features & _OUTPUT), f"{naming.prefix}OutputLayerMixin"),
         ("rope" in features, f"{naming.prefix}RotaryEmbedding"),
-        ("head_bias" in features, f"{naming.stem}_head_bias"),
+        ("head_bias" in features, f"{naming.prefix}HeadBias"),
+        ("head_transform" in features, f"{naming.prefix}HeadTransform"),
         (plan.layer_spec is not None, str(plan.layer_spec)),
     )
     return [name for holds, name in table if holds]

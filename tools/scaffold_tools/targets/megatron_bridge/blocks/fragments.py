@@ -5,6 +5,7 @@ Every table is read from top to bottom; a row holds when any of its features is 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from scaffold_tools.targets.megatron_bridge.blocks.model import Import, Naming
@@ -34,7 +35,7 @@ _SPEC = Import("megatron.core.transformer", "ModuleSpec")
 
 SPEC_FEATURES = frozenset(
     {
-        "mamba",
+        "mixer",
         "latent_attention",
         "expert_layers",
         "residual_multiplier",
@@ -50,10 +51,18 @@ SPEC_FEATURES = frozenset(
         "qk_norm_heads",
         "qk_norm_own",
         "parallel_residual",
+        "norm_on_sum",
+        "layer_exceptions",
+        "final_norm_eps",
+        "no_final_norm",
     }
 )
-BLOCK_FEATURES = frozenset({"latent_attention", "expert_layers", "mamba"})
+BLOCK_FEATURES = frozenset(
+    {"latent_attention", "expert_layers", "mixer", "layer_exceptions", "final_norm_eps", "no_final_norm"}
+)
 """Layers that differ from each other, or that the spec of one layer does not build."""
+MIXERS = ("mamba", "selective", "short_conv")
+"""Features of layers whose mixer is not attention, each with a template and a function for its spec."""
 ROUTED = frozenset({"own_router", "sparse_mixer", "expert_post_norm"})
 """What changes the experts themselves."""
 SELF_ATTENTION_FEATURES = frozenset({"rope_sets", "rope_attention_factor", "clip_qkv", "query_temperature"})
@@ -93,12 +102,39 @@ FRAGMENTS: tuple[Fragment, ...] = (
         ("torch",),
     ),
     Fragment("positions", _any("positions"), (_CONFIG, _TENSOR), ("torch",)),
-    Fragment("output", _any("logits_multiplier", "logits_softcap"), (_TENSOR,), ("torch",)),
+    Fragment(
+        "head_transform",
+        _any("head_transform"),
+        (_CONFIG, _TENSOR, Import("megatron.core.transformer.module", "MegatronModule")),
+        ("torch", "torch.nn.functional as F"),
+    ),
+    Fragment("head_transform", _any("head_transform_math"), (), ("math",)),
     Fragment(
         "head_bias",
         _any("head_bias"),
-        (Import("megatron.core.tensor_parallel", "ColumnParallelLinear"),),
+        (
+            Import("megatron.core.tensor_parallel", "ColumnParallelLinear"),
+            Import("megatron.core.tensor_parallel", "set_tensor_model_parallel_attributes"),
+            Import("megatron.core.transformer.utils", "make_sharded_tensors_for_checkpoint"),
+        ),
         ("torch",),
+    ),
+    Fragment(
+        "output",
+        _any("logits_multiplier", "logits_softcap", "head_bias", "head_transform"),
+        (_TENSOR,),
+        ("torch",),
+    ),
+    Fragment("final_norm", _any("final_norm_eps"), (_CONFIG,), ("torch",)),
+    Fragment(
+        "norm_on_sum",
+        _any("norm_on_sum"),
+        (
+            _CONFIG,
+            _TENSOR,
+            Import("megatron.core.transformer", "TransformerLayer"),
+            Import("megatron.core.utils", "make_viewless_tensor"),
+        ),
     ),
     Fragment(
         "rope",
@@ -215,12 +251,46 @@ FRAGMENTS: tuple[Fragment, ...] = (
             Import("megatron.core.ssm.mamba_mixer", "MambaMixer"),
             Import("megatron.core.ssm.mamba_mixer", "MambaMixerSubmodules"),
         ),
-        ("copy",),
+        (),
         ("TELayerNormColumnParallelLinear", "TERowParallelLinear"),
     ),
     Fragment(
+        "mixer",
+        _any("own_mixer"),
+        (
+            _CONFIG,
+            _TENSOR,
+            _SPEC,
+            Import("collections.abc", "Callable"),
+            Import("dataclasses", "dataclass"),
+            Import("megatron.core.process_groups_config", "ProcessGroupCollection"),
+            Import("megatron.core.ssm.utils", "_split_tensor_factory"),
+            Import("megatron.core.tensor_parallel", "get_cuda_rng_tracker"),
+            Import("megatron.core.tensor_parallel.layers", "set_tensor_model_parallel_attributes"),
+            Import("megatron.core.transformer.module", "MegatronModule"),
+            Import("megatron.core.transformer.spec_utils", "build_module"),
+            Import("megatron.core.transformer.utils", "ensure_metadata_has_dp_cp_group"),
+            Import("megatron.core.transformer.utils", "make_sharded_tensors_for_checkpoint"),
+            Import("megatron.core.transformer.utils", "sharded_state_dict_default"),
+            Import("megatron.core.utils", "divide"),
+        ),
+        ("torch", "torch.nn.functional as F"),
+        ("TELayerNormColumnParallelLinear", "TERowParallelLinear"),
+    ),
+    Fragment("causal_convolution", _any("selective", "short_conv")),
+    Fragment(
+        "selective",
+        _any("selective"),
+        (
+            Import("megatron.core.tensor_parallel", "copy_to_tensor_model_parallel_region"),
+            Import("megatron.core.tensor_parallel", "reduce_from_tensor_model_parallel_region"),
+        ),
+        ("math",),
+    ),
+    Fragment("short_conv", _any("short_conv")),
+    Fragment(
         "block_spec",
-        _any("mamba_some", "some_bare_layers", "lone_mlps"),
+        _any(*(f"{kind}_some" for kind in MIXERS), "some_bare_layers", "lone_mlps"),
         (Import("megatron.core.transformer.transformer_layer", "get_transformer_layer_offset"),),
     ),
     Fragment(
@@ -233,11 +303,32 @@ FRAGMENTS: tuple[Fragment, ...] = (
     ),
     Fragment(
         "block_spec",
+        _any("layer_exceptions"),
+        (Import("megatron.core.transformer.transformer_layer", "get_transformer_layer_offset"),),
+        ("copy",),
+    ),
+    Fragment(
+        "block_spec",
         BLOCK_FEATURES,
         (
             _CONFIG,
-            Import("megatron.core.models.gpt.gpt_layer_specs", "get_gpt_decoder_block_spec"),
             Import("megatron.core.transformer.transformer_block", "TransformerBlockSubmodules"),
+        ),
+    ),
+    Fragment("block_spec", _any("mixer"), (), ("copy",)),
+    Fragment(
+        "block_spec",
+        _any("stock_layers"),
+        (Import("megatron.core.models.gpt.gpt_layer_specs", "get_gpt_decoder_block_spec"),),
+    ),
+    Fragment(
+        "block_spec",
+        _any("key_selection"),
+        (
+            Import(
+                "megatron.core.models.gpt.experimental_attention_variant_module_specs",
+                "get_transformer_block_with_experimental_attention_variant_spec",
+            ),
         ),
     ),
     Fragment("block_spec", _any("residual_multiplier"), (_SPEC,)),
@@ -260,6 +351,8 @@ def expand(features: frozenset[str]) -> frozenset[str]:
         features = features | {"self_attention"}
     if "core_attention" in features and "eager_attention" not in features:
         features = features | {"fused_core_attention"}
+    if features & BLOCK_FEATURES and "key_selection" not in features:
+        features = features | {"stock_layers"}
     if "expert_layers" in features and (features & ROUTED or _replaces_mlp(features)):
         features = features | {"expert_spec"}
     own_norm = "qk_norm_own" in features and "qk_norm_no_bias" not in features
@@ -351,7 +444,10 @@ def _uses_by_feature(features: frozenset[str]) -> tuple[list[Import], list[str],
 
 def _engine_norms(features: frozenset[str]) -> set[str]:
     """Names of Transformer Engine that norms and projections of these features are built with."""
-    rows = (("qk_norm_own", "qk_norm_no_bias"), ("embed_norm", "plain_norm"), ("qk_norm_after_rope", "qk_norm_own"))
+    rows = (
+        *(("qk_norm_own", "qk_norm_no_bias"), ("embed_norm", "plain_norm"), ("qk_norm_after_rope", "qk_norm_own")),
+        *(("norm_on_sum", "plain_norm"), ("final_norm_eps", "plain_norm"), ("head_transform", "plain_norm")),
+    )
     engine = {"TENorm" for needed, instead in rows if needed in features and instead not in features}
     if "no_qkv_bias" in features:
         engine.add(_qkv(features - {"no_qkv_bias"}, ""))
@@ -361,7 +457,10 @@ def _engine_norms(features: frozenset[str]) -> set[str]:
 def _imports_of_spec_lines(features: frozenset[str], engine: set[str]) -> list[Import]:
     """What the lines of the layer spec import; names of Transformer Engine go into `engine`."""
     imports: list[Import] = []
-    for target, value in spec_lines(features, Naming("", "")):
+    exceptions = exception_lines(features, Naming("", ""), {})
+    if any(value == "IdentityOp" for _, _, value in exceptions):
+        imports.append(Import("megatron.core.transformer.identity_op", "IdentityOp"))
+    for target, value in (*spec_lines(features, Naming("", "")), *(line[1:] for line in exceptions)):
         if value.startswith("TE"):
             engine.add(value)
         if target == "mlp":
@@ -372,6 +471,7 @@ def _imports_of_spec_lines(features: frozenset[str], engine: set[str]) -> list[I
 
 
 _COLUMN = "TEColumnParallelLinear"
+_ROW = "TERowParallelLinear"
 _ENGINE_LINEARS = ("TEColumnParallelLinear", "TELayerNormColumnParallelLinear", "TERowParallelLinear")
 
 
@@ -382,7 +482,7 @@ def spec_lines(features: frozenset[str], naming: Naming) -> list[tuple[str, str]
     unfused = unfused_norm or "no_pre_attn_norm" in features
     norm = f"{prefix}LayerNorm" if "plain_norm" in features else "TENorm"
     core = "attention.submodules."
-    latent_norm = f"{naming.stem}_latent_norm"
+    latent_norm = f"{prefix}LatentNorm"
     lines: list[tuple[bool, str, str]] = [
         (unfused_norm, "input_layernorm", norm),
         ("latent_plain_query" in features, "attention.module", f"{prefix}SelfAttention"),
@@ -411,6 +511,20 @@ def spec_lines(features: frozenset[str], naming: Naming) -> list[tuple[str, str]
         *_expert_lines(features, prefix),
     ]
     return [(target, value) for holds, target, value in lines if holds]
+
+
+def exception_lines(features: frozenset[str], naming: Naming, values: Mapping[str, str]) -> list[tuple[str, str, str]]:
+    """(condition over `layer`, attribute path from the layer's submodules, value) of layers that lack something."""
+    core = "self_attention.submodules."
+    plain = features - {"proj_bias"}
+    projection = _projection(plain, naming.prefix) if plain & {"post_attn_norm", "pre_o_norm"} else _ROW
+    unfused = bool(features & {"plain_norm", "shared_pre_norm"})
+    path, value = ("input_layernorm", "IdentityOp") if unfused else (core + "linear_qkv", _COLUMN)
+    rows = (
+        ("some_proj_bias", "without_proj_bias", core + "linear_proj", projection),
+        ("some_input_norms", "without_input_norm", path, value),
+    )
+    return [(values.get(key, ""), target, new) for feature, key, target, new in rows if feature in features]
 
 
 def _expert_lines(features: frozenset[str], prefix: str) -> list[tuple[bool, str, str]]:

@@ -110,9 +110,9 @@ class BlockPlan:
     @property
     def layer_spec(self) -> str | None:
         """Public name of the generated layer-spec function, or None where the stock spec suffices."""
-        from scaffold_tools.targets.megatron_bridge.blocks.fragments import needs_layer_spec
+        from scaffold_tools.targets.megatron_bridge.blocks.fragments import BLOCK_FEATURES, needs_layer_spec
 
         if not needs_layer_spec(self.features):
             return None
-        kind = "block" if self.features & {"plain_norm", "latent_attention", "expert_layers", "mamba"} else "layer"
+        kind = "block" if self.features & (BLOCK_FEATURES | {"plain_norm"}) else "layer"
         return f"{self.naming.stem}_{kind}_spec"
