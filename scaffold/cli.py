@@ -21,8 +21,10 @@ from scaffold.commands import (
     doctor,
     inspect,
     matrix,
+    mcp,
     new_model,
     plan,
+    skills,
     status,
     undo,
     verify,
@@ -58,9 +60,11 @@ for _module, _name in (
     (verify, "verify"),
     (checklist, "checklist"),
     (matrix, "matrix"),
+    (mcp, "mcp"),
     (doctor, "doctor"),
 ):
     app.command(_name)(_module.run)
+app.add_typer(skills.app, name="skills", help="Playbooks for coding agents.")
 
 
 def _version(wanted: bool) -> None:
