@@ -38,12 +38,24 @@ def commands() -> str:
     from scaffold import cli
 
     parts = []
-    for command in cli.app.registered_commands:
+    for names in command_names():
         text = io.StringIO()
         with contextlib.redirect_stdout(text):
-            cli.run([str(command.name), "--help"])
-        parts.append(f"### scaffold {command.name}\n\n```text\n{text.getvalue().strip()}\n```")
+            cli.run([*names, "--help"])
+        parts.append(f"### scaffold {' '.join(names)}\n\n```text\n{text.getvalue().strip()}\n```")
     return "\n\n".join(parts)
+
+
+def command_names() -> Iterator[tuple[str, ...]]:
+    """Every command as it is typed, those of groups after the plain ones."""
+    from scaffold import cli
+
+    for command in cli.app.registered_commands:
+        yield (str(command.name),)
+    for group in cli.app.registered_groups:
+        assert group.typer_instance is not None
+        for command in group.typer_instance.registered_commands:
+            yield (str(group.name), str(command.name))
 
 
 def values() -> str:

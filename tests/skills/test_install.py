@@ -1,0 +1,194 @@
+"""Skills come to where agents look, and nothing of the user is ever overwritten or left behind changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from scaffold.skillpack import install as pack
+from scaffold.skillpack.read import Skill, read_skills
+from scaffold_tools.errors import BadInput, Refused
+
+AGENTS, CLAUDE = pack.HOMES
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """Two skills, one with references and evals."""
+    folder = tmp_path / "source"
+    for name in ("one", "two"):
+        (folder / name / "references").mkdir(parents=True)
+        text = f"---\nname: {name}\ndescription: What {name} is for.\n---\n\n# {name}\n"
+        (folder / name / "SKILL.md").write_text(text, encoding="utf-8")
+    (folder / "one" / "references" / "more.md").write_text("more\n", encoding="utf-8")
+    (folder / "one" / "evals").mkdir()
+    (folder / "one" / "evals" / "evals.json").write_text("{}", encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    folder = tmp_path / "project"
+    folder.mkdir()
+    (folder / "mine.txt").write_text("mine", encoding="utf-8")
+    return folder
+
+
+def skills(source: Path) -> tuple[Skill, ...]:
+    return read_skills(source)
+
+
+def tree(folder: Path) -> dict[str, bytes | None]:
+    """Every file and folder below."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else None
+        for path in folder.rglob("*")
+    }
+
+
+def states(files: tuple[pack.FileAt, ...]) -> set[str]:
+    return {file.state for file in files}
+
+
+def test_both_homes_hold_real_files_and_no_evals(root: Path, source: Path) -> None:
+    assert states(pack.install(root, skills(source))) == {"create"}
+    for home in pack.HOMES:
+        found = {name for name in tree(root / home) if tree(root / home)[name] is not None}
+        assert found == {"one/SKILL.md", "one/references/more.md", "two/SKILL.md", pack.RECORD}
+        assert not any(path.is_symlink() for path in (root / home).rglob("*"))
+
+
+def test_a_second_call_changes_nothing(root: Path, source: Path) -> None:
+    pack.install(root, skills(source))
+    before = tree(root)
+    assert states(pack.install(root, skills(source))) == {"identical"}
+    assert tree(root) == before
+
+
+def test_removal_gives_the_folder_back(root: Path, source: Path) -> None:
+    before = tree(root)
+    pack.install(root, skills(source))
+    assert states(pack.remove(root)) == {"removed"}
+    assert tree(root) == before
+
+
+def test_folders_that_were_there_before_stay(root: Path, source: Path) -> None:
+    (root / CLAUDE / "mine").mkdir(parents=True)
+    before = tree(root)
+    pack.install(root, skills(source))
+    pack.remove(root)
+    assert tree(root) == before
+
+
+def test_a_new_version_is_written_over_an_untouched_one_and_drops_what_is_gone(root: Path, source: Path) -> None:
+    pack.install(root, skills(source))
+    (source / "one" / "references" / "more.md").unlink()
+    (source / "two" / "SKILL.md").write_text("---\nname: two\ndescription: New.\n---\n", encoding="utf-8")
+    assert states(pack.install(root, skills(source))) == {"identical", "update", "remove"}
+    assert "New." in (root / AGENTS / "two" / "SKILL.md").read_text(encoding="utf-8")
+    assert not (root / AGENTS / "one" / "references").exists()
+    assert states(pack.install(root, skills(source))) == {"identical"}
+
+
+def test_a_changed_file_is_refused_before_anything_is_written_and_kept_on_removal(root: Path, source: Path) -> None:
+    pack.install(root, skills(source))
+    changed = root / AGENTS / "one" / "SKILL.md"
+    changed.write_text("my own words", encoding="utf-8")
+    (source / "two" / "SKILL.md").write_text("---\nname: two\ndescription: New.\n---\n", encoding="utf-8")
+    before = tree(root)
+    with pytest.raises(Refused, match=r"one/SKILL\.md was changed"):
+        pack.install(root, skills(source))
+    assert tree(root) == before
+    assert states(pack.remove(root)) == {"removed", "kept"}
+    assert changed.read_text(encoding="utf-8") == "my own words"
+    assert not (root / CLAUDE).exists()
+
+
+def test_a_skill_of_the_same_name_is_left_alone_and_ours_takes_another(root: Path, source: Path) -> None:
+    theirs = root / AGENTS / "one" / "SKILL.md"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text("theirs", encoding="utf-8")
+    pack.install(root, skills(source))
+    assert theirs.read_text(encoding="utf-8") == "theirs"
+    ours = (root / AGENTS / "scaffold-one" / "SKILL.md").read_text(encoding="utf-8")
+    assert ours.startswith("---\nname: scaffold-one\n")
+    assert (root / CLAUDE / "one" / "SKILL.md").is_file()
+    assert states(pack.install(root, skills(source))) == {"identical"}
+    pack.remove(root)
+    assert theirs.read_text(encoding="utf-8") == "theirs"
+    assert not (root / AGENTS / "scaffold-one").exists()
+
+
+def test_two_homes_that_are_links_to_one_folder_are_one_home(root: Path, source: Path) -> None:
+    """As in a checkout of Megatron-Bridge."""
+    (root / "skills" / "one").mkdir(parents=True)
+    (root / "skills" / "one" / "SKILL.md").write_text("theirs", encoding="utf-8")
+    for home in pack.HOMES:
+        (root / home).parent.mkdir()
+        (root / home).symlink_to("../skills")
+    before = tree(root)
+    files = pack.install(root, skills(source))
+    assert {file.path.split("/")[1] for file in files} == {"scaffold-one", "two"}
+    assert all(file.path.startswith("skills/") for file in files)
+    pack.remove(root)
+    assert tree(root) == before
+
+
+@pytest.mark.parametrize("target", ["../../outside", "/tmp", ".", ".git/hooks"])
+def test_a_home_that_leads_elsewhere_is_refused(root: Path, source: Path, target: str) -> None:
+    (root / ".agents").mkdir()
+    (root / AGENTS).symlink_to("../" + target if target in (".", ".git/hooks") else target)
+    with pytest.raises(Refused):
+        pack.install(root, skills(source))
+    assert not (root / CLAUDE).exists()
+
+
+def test_a_file_is_not_written_through_a_link(root: Path, source: Path, tmp_path: Path) -> None:
+    pack.install(root, skills(source))
+    outside = tmp_path / "outside.md"
+    outside.write_text("more\n", encoding="utf-8")
+    inside = root / AGENTS / "one" / "references" / "more.md"
+    inside.unlink()
+    inside.symlink_to(outside)
+    (source / "one" / "references" / "more.md").write_text("newer\n", encoding="utf-8")
+    with pytest.raises(Refused, match="link"):
+        pack.install(root, skills(source))
+    assert outside.read_text(encoding="utf-8") == "more\n"
+
+
+def test_an_interrupted_update_is_finished_by_the_next_call(
+    root: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack.install(root, skills(source))
+    for name in ("one", "two"):
+        (source / name / "SKILL.md").write_text(f"---\nname: {name}\ndescription: New.\n---\n", encoding="utf-8")
+    real, calls = pack.write_atomically, []
+
+    def dies(path: Path, text: str) -> None:
+        calls.append(path)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        real(path, text)
+
+    monkeypatch.setattr(pack, "write_atomically", dies)
+    with pytest.raises(KeyboardInterrupt):
+        pack.install(root, skills(source))
+    monkeypatch.undo()
+    pack.install(root, skills(source))
+    assert states(pack.install(root, skills(source))) == {"identical"}
+    assert {path.parent.name for path in (root / AGENTS).rglob("SKILL.md")} == {"one", "two"}
+    assert states(pack.remove(root)) == {"removed"}
+
+
+def test_nothing_installed_and_no_folder_are_bad_input(root: Path, source: Path) -> None:
+    with pytest.raises(BadInput):
+        pack.remove(root)
+    with pytest.raises(BadInput):
+        pack.install(root / "missing", skills(source))
+
+
+def test_a_skill_without_front_matter_is_bad_input(source: Path) -> None:
+    (source / "one" / "SKILL.md").write_text("# one\n", encoding="utf-8")
+    with pytest.raises(BadInput, match="front matter"):
+        skills(source)
