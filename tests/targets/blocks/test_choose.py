@@ -66,6 +66,7 @@ def test_every_row_is_shown_by_a_model() -> None:
         "no query, key and value bias", "latent attention", "router", "norm after experts", "state space layers",
         "gated delta net",
         "embedding norm", "numbered positions", "sinusoidal positions", "query temperature", "chunked attention",
+        "gate on the attention output",
         "activation with parameters",
     }  # fmt: skip
     assert {row.name for row in ROWS} - shown == elsewhere

@@ -44,6 +44,9 @@ def variants() -> dict[str, Model]:
         ),
         "no_qkv_bias": MODELS["granite"]().with_fact("bias.mlp", True, Const(True)),
         "no_qkv_bias_shared_norm": MODELS["phi"]().with_fact("bias.qkv", False, Const(False)),
+        "gate_by_value": gemma3.with_fact("attention.gate.curve", "silu", Const("silu")).with_fact(
+            "attention.gate.by_head", False, Const(False)
+        ),
         "chunks": hunyuan.with_fact("attention.chunk", [64, None] * 3, PerLayer("layer_types", ())),
         "chunks_without_norms": MODELS["granite"]().with_fact("attention.chunk", [64, None] * 3, Const(None)),
         "chunks_capped": gemma2.with_fact("attention.chunk", [64, None] * 3, Const(None)),

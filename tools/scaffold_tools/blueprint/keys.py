@@ -110,6 +110,8 @@ def _waiver(key: str, value: Any, variant: Mapping[str, Any] | None) -> str | No
     changed = _changed_facts(key, variant)
     if changed:
         return changed[0]
+    if type(value) in (int, float) and value == 0 and variant["attributes"].get(key) == 0:
+        return "waived: zero, which a toy keeps; both toys are compared with it"
     if isinstance(value, bool) and effect.startswith(("tensors", "refused")):
         return "waived: a switch between structures; both toys have the model's own, and are compared with it"
     return None

@@ -23,7 +23,7 @@ SOME_MODELS = (
     *("qk_norm.", "attention.sinks", "mla.", "moe.", "delta.", "mamba.", *(f"{kind}." for kind in OWN)),
     *("norm.before_head", "norm.final.eps", "norm.pre_attn.layers", "head.activation", "bias.o.layers"),
     *("mlp.layers", "mixer.layers", "position.", "attention.temperature", "attention.selection", "indexer."),
-    "attention.chunk",
+    *("attention.chunk", "attention.gate"),
 )
 """Beginnings of facts that only some models have."""
 NOISE = ("rope_", "vision_config", "audio_config")

@@ -81,6 +81,8 @@ RULES: tuple[FactRule, ...] = (
     FactRule("indexer.pairing", "word"),
     FactRule("indexer.norm_eps", "float"),
     FactRule("attention.output_gate", "flag", (), False),
+    FactRule("attention.gate.curve", "word"),
+    FactRule("attention.gate.by_head", "flag"),
     FactRule("mamba.layers", "layers", ("layer_types", "layers_block_type")),
     FactRule("mamba.heads", "int", ("mamba_num_heads", "mamba_n_heads", "n_mamba_heads", "num_heads")),
     FactRule("mamba.head_dim", "int", ("mamba_head_dim", "mamba_d_head", "mamba_headdim", "head_dim")),

@@ -50,6 +50,7 @@ ROLES: tuple[RoleRow, ...] = (
     RoleRow("attn.qkv", "fused query, key, value projection; see packing"),
     RoleRow("attn.o", "output projection [H, heads*head_dim]"),
     RoleRow("attn.gate", "projection whose sigmoid gates the attention output [heads*head_dim, H]"),
+    RoleRow("attn.output_gate", "projection of another gate on it, or of one number a head: see attention.gate.curve"),
     RoleRow("attn.sinks", "one learnt softmax offset a head"),
     RoleRow("mlp.gate", "gate half of a gated MLP [F, H]"),
     RoleRow("mlp.up", "up projection [F, H] (the only one when not gated)"),
@@ -196,6 +197,8 @@ FACTS: tuple[FactRow, ...] = (
     FactRow(
         "attention.output_gate", "bool", "sigmoid of a second half of the query projection's rows gates the output"
     ),
+    FactRow("attention.gate.curve", "'sigmoid' | 'softplus' | ...", "curve of a gate on the attention output"),
+    FactRow("attention.gate.by_head", "bool", "that gate has one number a head, not one for each of its values"),
     FactRow("mamba.layers", "list[bool] per layer", "a state space layer (Mamba 2) in the place of attention"),
     FactRow("mamba.heads", "int", "heads of a state space layer"),
     FactRow("mamba.head_dim", "int", "width of one of its heads"),

@@ -22,6 +22,7 @@ from scaffold_tools.targets.megatron_bridge.blocks.model import Block, BlockPlan
 from scaffold_tools.targets.megatron_bridge.blocks.moe import ROWS as MOE
 from scaffold_tools.targets.megatron_bridge.blocks.moe import needs_router, routes
 from scaffold_tools.targets.megatron_bridge.blocks.norms import ROWS as NORMS
+from scaffold_tools.targets.megatron_bridge.blocks.output_gate import ROWS as OUTPUT_GATE
 from scaffold_tools.targets.megatron_bridge.blocks.output_norms import ROWS as OUTPUT_NORMS
 from scaffold_tools.targets.megatron_bridge.blocks.qk_norm import ROWS as QK_NORM
 from scaffold_tools.targets.megatron_bridge.blocks.rope import ROWS as ROPE
@@ -42,6 +43,7 @@ ROWS: tuple[BlockRow, ...] = (
     *ROPE,
     *QK_NORM,
     *ATTENTION,
+    *OUTPUT_GATE,
     *MLP,
     *LAYER,
     *MOE,

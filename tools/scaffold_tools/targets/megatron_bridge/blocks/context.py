@@ -41,6 +41,7 @@ def modeling_context(plan: BlockPlan) -> dict[str, Any]:
         "spec_uses_attention": any(target.startswith("attention.") for target, _ in lines),
         "head_transform_formula": plan.values.get("head_transform_formula", ""),
         "exceptions": exception_lines(features, plan.naming, plan.values),
+        "gate_formula": plan.values.get("gate_formula", ""),
         "activation_formula": plan.values.get("activation_formula", ""),
         "activation_meaning": plan.values.get("activation_meaning", ""),
         "activation_calls": plan.values.get("activation_calls", "").split(),

@@ -65,7 +65,9 @@ MIXERS = ("mamba", "selective", "short_conv")
 """Features of layers whose mixer is not attention, each with a template and a function for its spec."""
 ROUTED = frozenset({"own_router", "sparse_mixer", "expert_post_norm"})
 """What changes the experts themselves."""
-SELF_ATTENTION_FEATURES = frozenset({"rope_sets", "rope_attention_factor", "clip_qkv", "query_temperature"})
+SELF_ATTENTION_FEATURES = frozenset(
+    {"rope_sets", "rope_attention_factor", "clip_qkv", "query_temperature", "own_gate"}
+)
 
 FRAGMENTS: tuple[Fragment, ...] = (
     Fragment("activation", _any("activation"), (_TENSOR,)),
@@ -409,6 +411,8 @@ _USES: tuple[tuple[frozenset[str], tuple[Import, ...], tuple[str, ...], tuple[st
     (_any("alibi"), (Import("megatron.core.utils", "get_pg_rank"),), ("math",), ()),
     (_any("rope_attention_factor"), (), ("torch",), ()),
     (_any("query_temperature"), (), ("torch",), ()),
+    (_any("own_gate"), (), ("copy", "torch"), ("TEColumnParallelLinear",)),
+    (_any("own_gate_functional"), (), ("torch.nn.functional as F",), ()),
     (
         _any("chunks", "fused_core_attention"),
         (_TENSOR, Import("megatron.core.transformer.enums", "AttnMaskType")),
@@ -478,13 +482,12 @@ _ENGINE_LINEARS = ("TEColumnParallelLinear", "TELayerNormColumnParallelLinear", 
 def spec_lines(features: frozenset[str], naming: Naming) -> list[tuple[str, str]]:
     """What the layer spec changes in the stock one: (attribute path from `layer`, value)."""
     prefix = naming.prefix
-    unfused_norm = "plain_norm" in features or "shared_pre_norm" in features
-    unfused = unfused_norm or "no_pre_attn_norm" in features
+    unfused = bool(features & {*UNFUSED, "no_pre_attn_norm"})
     norm = f"{prefix}LayerNorm" if "plain_norm" in features else "TENorm"
     core = "attention.submodules."
     latent_norm = f"{prefix}LatentNorm"
     lines: list[tuple[bool, str, str]] = [
-        (unfused_norm, "input_layernorm", norm),
+        (bool(features & UNFUSED) and "no_pre_attn_norm" not in features, "input_layernorm", norm),
         ("latent_plain_query" in features, "attention.module", f"{prefix}SelfAttention"),
         ("latent_norm" in features and "latent_plain_query" not in features, core + "linear_q_up_proj", _COLUMN),
         ("latent_norm" in features and "latent_plain_query" not in features, core + "q_layernorm", latent_norm),
@@ -540,9 +543,13 @@ def _expert_lines(features: frozenset[str], prefix: str) -> list[tuple[bool, str
     ]
 
 
+UNFUSED = frozenset({"plain_norm", "shared_pre_norm", "own_gate"})
+"""Features with which the norm before attention is a module of its own."""
+
+
 def _qkv(features: frozenset[str], prefix: str) -> str:
     """Megatron-Bridge tells a projection with a fused norm by the tail of its class name."""
-    unfused = features & {"plain_norm", "shared_pre_norm", "no_pre_attn_norm"}
+    unfused = features & {*UNFUSED, "no_pre_attn_norm"}
     own = prefix if "no_qkv_bias" in features else "TE"
     return own + ("" if unfused else "LayerNorm") + "ColumnParallelLinear"
 

@@ -45,7 +45,8 @@ def has_pre_norm(blueprint: Blueprint, sublayer: str) -> bool:
 def input_norm_is_fused(blueprint: Blueprint) -> bool:
     """Whether the norm before attention is part of the query, key and value projection, as in the stock layer."""
     shared = blueprint.value("residual.parallel") is True and not has(blueprint, "norm.pre_mlp")
-    return has_pre_norm(blueprint, "attn") and not is_plain(blueprint) and not shared
+    gated = has(blueprint, "attn.output_gate")  # the gate takes the normed input too
+    return has_pre_norm(blueprint, "attn") and not is_plain(blueprint) and not shared and not gated
 
 
 def _plain(blueprint: Blueprint, naming: Naming) -> Part:

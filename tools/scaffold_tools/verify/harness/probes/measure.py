@@ -14,7 +14,7 @@ from probes.graph.values import bend, clean, ratio
 from probes.layers import Layer, Skeleton, assemble, unused_operators
 from probes.mixers.attention import added_scores, is_alibi, read_heads, score_bend, span, visible
 from probes.mixers.delta import NORM_ROLE as GATED_NORM
-from probes.mixers.gate import output_gate
+from probes.mixers.gate import Gate, output_gate
 from probes.mixers.kinds import KINDS
 from probes.mixers.mla import NORM_ROLES, latent_facts, read_latent, score_scale, selects_keys
 from probes.mixers.own import note_mixer
@@ -271,15 +271,9 @@ def _attention_of(book: Notebook, graph: Graph, layer: Layer, found: dict[str, t
         found["alibi"] = (True, product)
     elif added is not None:
         book.fail("position.kind", "something that is neither a mask nor ALiBi is added to the scores", product)
-    gate = unused_operators(graph, layer.site.context, layer.attended)
-    kind, projection = output_gate(graph, layer)
-    found["attention.output_gate"] = (kind in ("fused", "separate"), gate[0].where if gate else layer.o.where)
-    if projection is not None:
-        note_linear(book, "attn.gate", projection)
-    if kind == "unknown":
-        operators = ", ".join(dict.fromkeys(node.op for node in gate))
-        book.fail("attention.output", f"{operators} between attention and its output projection", gate[0].where)
-    rest = [one for one in layer.inside if one is not projection and one not in indexer]
+    gate = output_gate(graph, layer)
+    found |= _gate_facts(book, graph, layer, gate)
+    rest = [one for one in layer.inside if one is not gate.projection and one not in indexer]
     if rest:
         names = ", ".join(one.weight.removeprefix(layer.prefix) for one in rest)
         what = "choose the keys that a query sees" if selects_keys(graph, layer.site) else "act inside the attention"
@@ -287,6 +281,21 @@ def _attention_of(book: Notebook, graph: Graph, layer: Layer, found: dict[str, t
     if selects_keys(graph, layer.site):
         found["attention.selection"] = (True, layer.site.softmax.where)
     return heads
+
+
+def _gate_facts(book: Notebook, graph: Graph, layer: Layer, gate: Gate) -> dict[str, tuple[Any, str | None]]:
+    between = unused_operators(graph, layer.site.context, layer.attended)
+    where = between[0].where if between else layer.o.where
+    found: dict[str, tuple[Any, str | None]] = {"attention.output_gate": (gate.kind in ("fused", "separate"), where)}
+    if gate.projection is not None:
+        note_linear(book, "attn.gate" if gate.kind == "separate" else "attn.output_gate", gate.projection)
+    if gate.kind == "own":
+        found["attention.gate.curve"] = (gate.curve, where)
+        found["attention.gate.by_head"] = (gate.by_head, where)
+    if gate.kind == "unknown":
+        operators = ", ".join(dict.fromkeys(node.op for node in between))
+        book.fail("attention.output", f"{operators} between attention and its output projection", where)
+    return found
 
 
 def _latent(graph: Graph, layer: Layer) -> dict[str, tuple[Any, str | None]]:

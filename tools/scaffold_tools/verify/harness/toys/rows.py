@@ -180,6 +180,27 @@ def divided(parts: list[int], whole: int) -> list[int]:
     return [*kept, whole - sum(kept)]
 
 
+def heads_by_layer(config: dict[str, Any], toy: dict[str, Any]) -> dict[str, Any]:
+    """Lists of head counts, one a layer (`num_attention_heads_per_layer`), in proportion to the toy's own count."""
+    changed: dict[str, Any] = {}
+    for base in (*HEAD_KEYS, *KV_KEYS):
+        for key, listed in config.items():
+            counts = isinstance(listed, list) and listed and all(is_int(one) and one > 0 for one in listed)
+            if not key.startswith(f"{base}_") or not counts or not is_int(config.get(base)):
+                continue
+            groups = next((toy[name] for name in KV_KEYS if is_int(toy.get(name))), 1)
+            changed[key] = [_in_proportion(one, config[base], toy[base], groups) for one in toy[key]]
+    return changed
+
+
+def _in_proportion(count: int, base: int, toy: int, groups: int) -> int:
+    """A multiple of the groups, and another than the toy's own count where the model's is another."""
+    if count == base:
+        return toy
+    found = max(groups, groups * round(count * toy / (base * groups)))
+    return found if found != toy else toy + groups
+
+
 def state_space_heads(config: dict[str, Any], variant: str) -> dict[str, Any]:
     """Heads of a model without attention, where `num_heads * head_dim` is the expanded hidden size."""
     keys = ("num_heads", "head_dim", "expand", "hidden_size")

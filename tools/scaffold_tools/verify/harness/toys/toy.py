@@ -34,6 +34,7 @@ from toys.rows import (
     WIDTH_OF_TEXT_KEYS,
     ZEROED,
     Sizes,
+    heads_by_layer,
     is_int,
     linked_sizes,
     scalar_row,
@@ -120,6 +121,7 @@ def _shrink(
         if key not in done:
             toy[key] = _shrunk_value(key, toy[key], variant, canaries, tower)
     toy |= linked_sizes(config, toy)
+    toy |= heads_by_layer(config, toy) if not tower else {}
     toy |= _token_ids(toy)
     rotary = _partial_rotary(config, toy, variant) if not tower else {}
     toy |= rotary
