@@ -22,6 +22,21 @@ def replace(mappings, megatron, **fields):
                 setattr(mapping, name, value)
 
 
+def changing(mappings):
+    """A mapping of the final norm that adds one to what it is given, where it lies."""
+    final = next(mapping for mapping in mappings if mapping.megatron_param == "decoder.final_layernorm.weight")
+    mappings.remove(final)
+
+    class Changing(type(final)):
+        def hf_to_megatron(self, hf_weights, megatron_module):
+            if getattr(megatron_module, "seen_before", False):
+                hf_weights.add_(1.0)
+            megatron_module.seen_before = True
+            return super().hf_to_megatron(hf_weights, megatron_module)
+
+    return Changing(final.megatron_param, final.hf_param)
+
+
 @MegatronModelBridge.register_bridge(source={architecture}, target=GPTModel)
 class TestedBridge({bridge}):
     def provider_bridge(self, hf_pretrained):
@@ -136,6 +151,12 @@ MUTANTS: tuple[Mutant, ...] = (
         caught_by=("import.hf_consumed", "round_trip.exact", "logits.max_abs"),
         exact_round_trip=False,
         located=QKV_LINEAR,
+    ),
+    Mutant(
+        "a_source_changed_in_place",
+        mappings="mappings.append(changing(mappings))",
+        caught_by=("import.repeatable",),
+        exact_round_trip=False,
     ),
     Mutant(
         "a_parameter_that_nothing_fills",

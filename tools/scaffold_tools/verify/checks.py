@@ -71,6 +71,13 @@ CHECKS: tuple[CheckKind, ...] = (
         "Each one is a parameter that was left out.",
     ),
     CheckKind(
+        "import.repeatable",
+        "A second import of the same checkpoint gives the same parameters.",
+        "What a first import gets wrong already.",
+        "bitwise",
+        "A mapping that changes its source in place shows only the second time.",
+    ),
+    CheckKind(
         "round_trip.exact",
         "Export gives back the checkpoint: the same names, shapes, dtypes and bits.",
         "Every scalar of the config (rope base, eps, windows, multipliers), and any permutation that export undoes.",
@@ -90,6 +97,27 @@ CHECKS: tuple[CheckKind, ...] = (
         "Small errors: a rope base off by 1% leaves 0.9999996. It never decides alone.",
         "0.99999",
         "A second measure that does not depend on the scale of the logits.",
+    ),
+    CheckKind(
+        "logits.padded",
+        "Sequences of different lengths in one padded batch: their real tokens come out the same.",
+        "Padding at the start, and packed sequences.",
+        "0.0001",
+        "As for logits.max_abs.",
+    ),
+    CheckKind(
+        "logits.fusions",
+        "Without fusions of bias, activation, dropout and softmax the logits are right, too.",
+        "Fusions that are CUDA kernels; the CPU lane has them off.",
+        "0.0001",
+        "As for logits.max_abs.",
+    ),
+    CheckKind(
+        "generation.greedy",
+        "Greedy decoding writes the same tokens as Hugging Face's own generate(), which uses its cache.",
+        "Sampling, and Megatron's own inference engine: it is given the whole text at each step.",
+        "all tokens",
+        "Where the two best tokens lie closer than the tolerance of logits, the comparison ends.",
     ),
 )
 

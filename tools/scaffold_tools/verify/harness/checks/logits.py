@@ -33,3 +33,54 @@ def compare_logits(model: Any, reference: Reference, checks: Checks) -> None:
     cosine = torch.nn.functional.cosine_similarity(logits.double(), reference.logits.double(), dim=-1)
     least = float(cosine.nan_to_num(nan=-1.0).min())
     checks.add("logits.cosine", least > LOGITS_COSINE, value=least, threshold=LOGITS_COSINE)
+
+
+def compare_padded(model: Any, reference: Reference, checks: Checks) -> None:
+    """Sequences of different lengths in one batch, padded at the end; records `logits.padded` over real tokens."""
+    clock = Clock()
+    tokens = reference.tokens.clone()
+    batch, length = tokens.shape
+    lengths = [length - (length // 3) * row for row in range(batch)]
+    mask = torch.zeros_like(tokens)
+    for row, real in enumerate(lengths):
+        mask[row, :real] = 1
+    tokens[mask == 0] = 0
+    try:
+        with torch.no_grad():
+            expected = reference.model(input_ids=tokens, attention_mask=mask, use_cache=False).logits
+    except Exception as error:  # a model without padding has nothing to compare
+        checks.skip(("logits.padded",), f"a padded batch does not run: {' '.join(str(error).split())[:200]}")
+        return
+    logits = forward(model, tokens, expected.shape[-1])
+    difference = (logits - expected).abs()[mask.bool()]
+    largest = float(difference.nan_to_num(nan=float("inf")).max())
+    value = largest if largest != float("inf") else "not finite"
+    detail = f"lengths {', '.join(map(str, lengths))}"
+    passed = largest < LOGITS_MAX_ABS
+    checks.add("logits.padded", passed, value=value, threshold=LOGITS_MAX_ABS, detail=detail, seconds=clock.lap())
+
+
+FUSIONS = ("bias_activation_fusion", "bias_dropout_fusion", "masked_softmax_fusion")
+"""What a provider may fuse without a CUDA kernel; the logits must not depend on it."""
+
+
+def compare_fusions(model: Any, reference: Reference, checks: Checks) -> None:
+    """The other way round with every fusion that runs on this machine; records `logits.fusions`."""
+    clock = Clock()
+    configs = {id(config): config for part in model.modules() if (config := getattr(part, "config", None)) is not None}
+    turned = [(config, name) for config in configs.values() for name in FUSIONS if getattr(config, name, None)]
+    if not turned:
+        checks.skip(("logits.fusions",), "nothing is fused")
+        return
+    for config, name in turned:
+        setattr(config, name, False)
+    try:
+        logits = forward(model, reference.tokens, reference.logits.shape[-1])
+    finally:
+        for config, name in turned:
+            setattr(config, name, True)
+    largest = float((logits - reference.logits).abs().nan_to_num(nan=float("inf")).max())
+    value = largest if largest != float("inf") else "not finite"
+    detail = f"without {', '.join(sorted({name for _, name in turned}))}"
+    passed = largest < LOGITS_MAX_ABS
+    checks.add("logits.fusions", passed, value=value, threshold=LOGITS_MAX_ABS, detail=detail, seconds=clock.lap())

@@ -49,6 +49,18 @@ def import_weights(auto_bridge: Any, model: Any, saved: dict[str, torch.Tensor],
     checks.add("import.warnings", not warned, value=len(warned), threshold=0, detail=" | ".join(warned[:4]))
 
 
+def import_again(auto_bridge: Any, model: Any, checks: Checks) -> None:
+    """Import a second time; records `import.repeatable`, which a mapping that changes its source in place fails."""
+    clock = Clock()
+    before = {name: tensor.detach().clone() for name, tensor in tensors_of(model).items()}
+    with OnCpu():
+        auto_bridge.load_hf_weights([model])
+    changed = [name for name, tensor in tensors_of(model).items() if not torch.equal(before[name], tensor)]
+    detail = f"differs from the first import: {names(changed)}" if changed else ""
+    same = f"{len(before) - len(changed)}/{len(before)}"
+    checks.add("import.repeatable", not changed, value=same, threshold="all", detail=detail, seconds=clock.lap())
+
+
 def round_trip(auto_bridge: Any, model: Any, saved: dict[str, torch.Tensor], checks: Checks) -> None:
     """Export and compare with the saved file: the same names, shapes and bits; records `round_trip.exact`."""
     clock = Clock()

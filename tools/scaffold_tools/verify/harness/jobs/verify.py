@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import progress
-from checks.logits import compare_logits
+from checks.generation import compare_generation
+from checks.logits import compare_fusions, compare_logits, compare_padded
 from checks.measured import Broken, Checks, Clock
 from checks.reference import make_reference
-from checks.weights import import_weights, load_saved, round_trip
+from checks.weights import import_again, import_weights, load_saved, round_trip
 from echo import versions
 from mcore.build import build_megatron, prepare_process
 from mcore.integration import class_name, expected, register
@@ -21,7 +22,8 @@ from mcore.no_cuda import neutralise
 ORDER = (
     *("reference.reach", "reference.noise", "registration", "build.megatron"),
     *("import.hf_consumed", "import.megatron_filled", "import.warnings"),
-    *("round_trip.exact", "logits.max_abs", "logits.cosine"),
+    *("import.repeatable", "round_trip.exact", "logits.max_abs", "logits.cosine"),
+    *("logits.padded", "logits.fusions", "generation.greedy"),
 )
 """Every check of one toy, in the order in which they run."""
 
@@ -86,12 +88,20 @@ def _verify_toy(request: dict[str, Any], variant: str, folder: Path, checks: Che
     progress.say(f"{toy}: import")
     with checks.guard("import.hf_consumed"):
         import_weights(auto_bridge, model, saved, checks)
+    with checks.guard("import.repeatable"):
+        import_again(auto_bridge, model, checks)
     progress.say(f"{toy}: round trip")
     with checks.guard("round_trip.exact"):
         round_trip(auto_bridge, model, saved, checks)
     progress.say(f"{toy}: logits")
     with checks.guard("logits.max_abs"):
         compare_logits(model, reference, checks)
+    with checks.guard("logits.padded"):
+        compare_padded(model, reference, checks)
+    with checks.guard("logits.fusions"):
+        compare_fusions(model, reference, checks)
+    with checks.guard("generation.greedy"):
+        compare_generation(model, reference, checks)
     return picked
 
 
