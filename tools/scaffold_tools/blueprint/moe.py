@@ -37,6 +37,8 @@ SHARED_COUNTS = ("n_shared_experts", "num_shared_experts", "moe_num_shared_exper
 SHARED_WIDTHS = ("shared_expert_intermediate_size", "shared_intermediate_size", "moe_shared_expert_intermediate_size")
 EXPERT_WIDTHS = ("moe_intermediate_size", "expert_ffn_hidden_size", "intermediate_size")
 
+COUNT_KEYS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
+
 LAYER_COUNTS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
 
 
@@ -135,6 +137,7 @@ def _expression(a: list[bool], b: list[bool], toys: Toys, draft: Draft) -> Expre
 def _account(answer: Mapping[str, Any], draft: Draft) -> None:
     """Keys whose effect the measured layers and formulas hold, whatever way the code uses them."""
     real = answer["real"]
+    _count_keys(answer, draft)
     for keys in SORTS.values():
         for key in keys:
             if key in real:
@@ -142,6 +145,19 @@ def _account(answer: Mapping[str, Any], draft: Draft) -> None:
     for fact, key, words in CHOICES:
         if real.get(key) in words and draft.value(fact) is not None:
             draft.aliases.setdefault(key, fact)
+
+
+def _count_keys(answer: Mapping[str, Any], draft: Draft) -> None:
+    """Keys that repeat the number of experts: code may size the router by one and the experts by another.
+
+    A checkpoint where they differ has no such model; there the key stays unaccounted.
+    """
+    count = draft.value("moe.num_experts")
+    toys = [answer["variants"][name] for name in ("a", "b")]
+    for key in COUNT_KEYS:
+        repeats = all(toy["attributes"].get(key) == toy["facts"]["moe.num_experts"] for toy in toys)
+        if repeats and answer["real"].get(key) == count:
+            draft.aliases.setdefault(key, "moe.num_experts")
 
 
 STORED_SIZES: tuple[tuple[str, str, int], ...] = (

@@ -31,6 +31,7 @@ from scaffold_tools.targets.megatron_bridge.rows import (
     sets_attribute,
     size,
 )
+from scaffold_tools.targets.megatron_bridge.selection_rules import ROWS as SELECTION_ROWS
 
 __all__ = ["ROWS", "Setting", "Settlement", "activation_alias", "activation_key", "assign", "settle"]
 
@@ -411,6 +412,7 @@ ROWS: tuple[Row, ...] = (
     *MOE_ROWS,
     *DELTA_ROWS,
     *MAMBA_ROWS,
+    *SELECTION_ROWS,
 )
 """Unknown facts of later vocabularies have no row here, and so are gaps by construction."""
 

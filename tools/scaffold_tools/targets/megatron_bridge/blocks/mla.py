@@ -15,6 +15,7 @@ from scaffold_tools.targets.megatron_bridge.blocks.model import (
     ProviderField,
     ProviderSetting,
 )
+from scaffold_tools.targets.megatron_bridge.blocks.selection import selects
 from scaffold_tools.targets.megatron_bridge.emission import plain_key
 
 _ATTENTION = "decoder.layers.*.self_attention."
@@ -110,11 +111,10 @@ def _gaps(blueprint: Blueprint) -> tuple[Gap, ...]:
             "a softmax scale in the attention of the modeling module",
         ),
         (
-            blueprint.value("attention.selection") is True,
+            blueprint.value("attention.selection") is True and not selects(blueprint),
             "attention.selection",
-            "megatron-core's sparse attention (experimental_attention_variant='dsa') needs fast_hadamard_transform,"
-            " which runs on CUDA alone (dsa.py: rotate_activation), so nothing proves it on a CPU",
-            "the 'dsa' attributes and the mappings of the indexer, proven on a GPU",
+            "keys are chosen by data in another way than megatron-core's sparse attention does (dsa.py: DSAIndexer)",
+            "an indexer in the modeling module",
         ),
         (
             bare,
@@ -148,9 +148,10 @@ def _part(blueprint: Blueprint, naming: Naming) -> Part:
         "mla.kv_b": _ATTENTION + "linear_kv_up_proj",
         "mla.kv_a_norm": _ATTENTION + "linear_kv_up_proj.layer_norm_{param}",
     }
+    if own_eps or selects(blueprint):  # a choice of keys starts from the normalised latent
+        names |= {"mla.q_a_norm": _ATTENTION + "q_layernorm", "mla.kv_a_norm": _ATTENTION + "kv_layernorm"}
     if own_eps:
         features.append("latent_norm")
-        names |= {"mla.q_a_norm": _ATTENTION + "q_layernorm", "mla.kv_a_norm": _ATTENTION + "kv_layernorm"}
         fields = (
             ProviderField(
                 "latent_layernorm_epsilon",
