@@ -18,6 +18,7 @@ CASES: dict[str, tuple[dict[str, Any], list[bool]]] = {
         {"moe_layer_interval": 1, "moe_layer_start_index": 1, "moe_layer_end_index": 2},
         [False, True, True, False],
     ),
+    "every_at": ({"expert_layer_period": 3, "expert_layer_offset": 2}, [False, False, True, False]),
     "every_last": ({"moe_layer_interval": 2}, [False, True, False, True]),
     "every_first": ({"moe_layer_freq": 2}, [True, False, True, False]),
 }

@@ -11,9 +11,12 @@ from typing import Any
 import pytest
 
 from scaffold_tools.paths import harness_dir
+from scaffold_tools.verify.lane import LaneSession
 from scaffold_tools.verify.lane_env import find_lane
-from targets.blocks.models import MODELS
+from targets.blocks.mixer_configs import MIXERS
+from targets.blocks.models import MODELS, Model
 from targets.blocks.packages import write_package
+from targets.blocks.pipeline import blueprint_of
 
 pytestmark = pytest.mark.lane
 
@@ -31,17 +34,20 @@ RUNS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("hunyuan", "tp", {}),
     ("mpt", "tp", {}),
     ("olmo2", "tp", {}),
+    ("selective", "tp_sp", {}),
+    ("short_conv", "tp_sp", {}),
 )
 IDS = ["-".join((name, mode, *changes)) for name, mode, changes in RUNS]
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> list[list[dict[str, Any]]]:
+def results(tmp_path_factory: pytest.TempPathFactory, lane: LaneSession) -> list[list[dict[str, Any]]]:
     """What each rank found, for all runs: importing Megatron is paid once."""
     folder = tmp_path_factory.mktemp("ranks")
     requests = []
     for identifier, (name, mode, changes) in zip(IDS, RUNS, strict=True):
-        place, model = folder / identifier, MODELS[name]()
+        place = folder / identifier
+        model = MODELS[name]() if name in MODELS else Model(MIXERS[name], blueprint_of(lane, MIXERS[name]))
         place.mkdir()
         package = write_package(model, place)
         requests.append(

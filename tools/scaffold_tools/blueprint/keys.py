@@ -20,7 +20,9 @@ class WaiverRow(NamedTuple):
 
 WAIVERS: tuple[WaiverRow, ...] = (
     WaiverRow(r".*(dropout|pdrop|_drop|droprate|layerdrop).*", "training: dropout"),
-    WaiverRow(r"initializer_.*|init_std|.*_init_std", "training: initialisation"),
+    WaiverRow(r"initializer_.*|init_std|.*_init_std|.*w_init_variance_scale", "training: initialisation"),
+    WaiverRow(r"time_step_(init_scheme|scale|min|max|floor)|linear_(a_log|dt)_(min|max|init_floor)"
+              r"|rescale_prenorm_residual", "training: initialisation"),
     WaiverRow(r".*(aux_loss|z_loss|loss_coef|loss_weight).*", "training: loss"),
     WaiverRow(r".*jitter.*|.*(aux_loss|load_balancing).*|output_router_logits", "training: routing"),
     WaiverRow(r"use_cache|cache_.*|gradient_checkpointing.*|pretraining_tp|chunk_size_feed_forward", "execution"),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
+from scaffold_tools.blueprint.facts import Product, Term
 from scaffold_tools.blueprint.measured import Draft
 from scaffold_tools.blueprint.rules import OWN, RULES
 
@@ -26,12 +28,24 @@ def account_mixers(answer: Mapping[str, Any], draft: Draft) -> None:
         layers = draft.value(f"{kind}.layers")
         if layers is None:
             continue
-        for key in EXPANSION if draft.value(f"{kind}.inner") is not None else ():
-            draft.aliases.setdefault(key, f"{kind}.inner")
+        _by_expansion(draft, f"{kind}.inner", answer["real"])
         for key in ACTIVATIONS:  # the activation is part of what was computed again
             draft.aliases.setdefault(key, f"{kind}.layers")
         for key in POSITIONS if all(layers) else ():
             draft.aliases.setdefault(key, f"{kind}.layers")
+
+
+def _by_expansion(draft: Draft, name: str, real: Mapping[str, Any]) -> None:
+    """A multiple of a key, where another key says that it is this multiple: toys keep the factor."""
+    place = next((index for index, fact in enumerate(draft.facts) if fact.name == name), None)
+    key = next((key for key in EXPANSION if isinstance(real.get(key), int)), None)
+    if place is None or key is None:
+        return
+    draft.aliases.setdefault(key, name)
+    fact = draft.facts[place]
+    if isinstance(fact.expression, Product) and fact.expression.constant == real[key] != 1:
+        terms = (Term(key), *fact.expression.terms)
+        draft.facts[place] = replace(fact, expression=Product(terms))
 
 
 def account_mamba(answer: Mapping[str, Any], draft: Draft) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from scaffold_tools.blueprint.facts import Blueprint, Gap, TensorRole
-from scaffold_tools.targets.megatron_bridge.mapping_rows import LAYER, Fused, Rename
+from scaffold_tools.targets.megatron_bridge.mapping_rows import Fused, Rename
+from scaffold_tools.targets.megatron_bridge.mixer_rules import MIXER, pre_norms
 from scaffold_tools.targets.megatron_bridge.rows import Row, size
 
-MIXER = LAYER + "self_attention."
 _GROUP = "State space layers"
 _PARITY = "scaffold verify: logits.max_abs"
 
@@ -36,24 +36,12 @@ def has_mamba(blueprint: Blueprint) -> bool:
     return any(blueprint.value("mamba.layers") or ())
 
 
-def mamba_everywhere(blueprint: Blueprint) -> bool:
-    """Whether every layer is one."""
-    return has_mamba(blueprint) and all(blueprint.value("mamba.layers"))
-
-
 def map_mamba(blueprint: Blueprint) -> tuple[list[Rename], list[Fused], list[Gap]]:
     """Rows for the tensors of state space layers, and the second home of the norm in front of them."""
     rows = [row for row in blueprint.roles if row.role.startswith("mamba.")]
     if not rows:
         return [], [], []
-    renames: list[Rename] = []
-    before = blueprint.role("norm.pre_attn")
-    if before is not None and not mamba_everywhere(blueprint):
-        renames.append(Rename(_GROUP, MIXER + "in_proj.layer_norm_weight", before.pattern))
-    if before is not None and not all(blueprint.value("mixer.layers") or [True]):
-        renames.append(Rename(_GROUP, LAYER + "mlp.linear_fc1.layer_norm_weight", before.pattern))
-        if any(blueprint.value("moe.layers") or ()):
-            renames.append(Rename(_GROUP, LAYER + "pre_mlp_layernorm.weight", before.pattern))
+    renames = pre_norms(blueprint, "mamba", _GROUP)
     fused: list[Fused] = []
     gaps: list[Gap] = []
     for row in rows:

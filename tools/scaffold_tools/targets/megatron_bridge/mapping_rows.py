@@ -8,6 +8,7 @@ LAYER = "decoder.layers.*."
 
 FUSED_GATE_UP = "FusedGatedMLPMapping"
 FUSED_UP_GATE = "FusedUpGateMLPMapping"
+SPLIT_ROWS = "SplitRowsMapping"
 """Classes that the family's folder brings along, since Megatron-Bridge has none for these layouts."""
 
 
@@ -26,5 +27,5 @@ class Fused:
 
     name: str
     megatron: str
-    arguments: tuple[tuple[str, str | tuple[int, ...]], ...]
+    arguments: tuple[tuple[str, str | int | tuple[int, ...]], ...]
     comment: str

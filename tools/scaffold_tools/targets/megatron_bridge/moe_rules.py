@@ -25,6 +25,7 @@ LAYER_CODE: dict[str, str] = {
     "listed": "layer in {0}",
     "from": "layer >= {0}",
     "unlisted_every": "layer not in {0} and (layer + 1) % {1} == 0",
+    "every_at": "layer % {0} == {1}",
     "from_every": "layer >= {0} and layer % {1} == 0",
     "every_between": "(layer + 1) % {0} == 0 and {1} <= layer <= {2}",
     "every_last": "(layer + 1) % {0} == 0",
@@ -33,12 +34,19 @@ LAYER_CODE: dict[str, str] = {
 """Rule of `blueprint/layer_rules.py` -> its condition over `layer` and the values of its keys."""
 
 
+def rule_flags(rule: LayerRule, holds: bool = True) -> str:
+    """Code that gives 1 for each layer in which a rule holds (or does not)."""
+    numbers = [key if key.isdigit() else config_path(key) for key in rule.keys]
+    condition = LAYER_CODE[rule.rule].format(*numbers)
+    condition = condition if holds else f"not ({condition})"
+    return f"[int({condition}) for layer in range({config_path(rule.layers)})]"
+
+
 def layer_flags(view: View) -> str | None:
     """Code that gives 1 for each layer with experts; None where the config does not tell."""
     expression = view.expression
     if isinstance(expression, LayerRule):
-        condition = LAYER_CODE[expression.rule].format(*(config_path(key) for key in expression.keys))
-        return f"[int({condition}) for layer in range({config_path(expression.layers)})]"
+        return rule_flags(expression)
     if isinstance(expression, PerLayer):
         labels = [label for label, case in expression.cases if case == Const(True)]
         if all(isinstance(label, str) for label in labels):

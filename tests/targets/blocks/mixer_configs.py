@@ -1,0 +1,51 @@
+"""Configs of models whose layers mix positions with something that megatron-core has no module for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+SIZES: dict[str, Any] = {
+    "vocab_size": 512,
+    "hidden_size": 256,
+    "intermediate_size": 704,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 512,
+    "tie_word_embeddings": False,
+}
+SELECTIVE: dict[str, Any] = {
+    **SIZES,
+    "architectures": ["JambaForCausalLM"],
+    "model_type": "jamba",
+    "num_hidden_layers": 4,
+    "attn_layer_period": 2,
+    "attn_layer_offset": 1,
+    "num_experts": 1,
+    "mamba_d_state": 24,
+    "mamba_dt_rank": 20,
+}
+BARE_NORMS: dict[str, Any] = {
+    "architectures": ["FalconMambaForCausalLM"],
+    "model_type": "falcon_mamba",
+    "vocab_size": 512,
+    "hidden_size": 256,
+    "num_hidden_layers": 3,
+    "state_size": 24,
+    "time_step_rank": 20,
+    "use_bias": True,
+    "tie_word_embeddings": False,
+}
+SHORT_CONV: dict[str, Any] = {
+    **SIZES,
+    "architectures": ["Lfm2ForCausalLM"],
+    "model_type": "lfm2",
+    "num_hidden_layers": 4,
+    "layer_types": ["conv", "full_attention", "conv", "conv"],
+    "conv_bias": True,
+    "block_auto_adjust_ff_dim": False,
+}
+MIXERS: dict[str, dict[str, Any]] = {
+    "selective": SELECTIVE,
+    "selective_bare_norms": BARE_NORMS,
+    "short_conv": SHORT_CONV,
+}

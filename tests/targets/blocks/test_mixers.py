@@ -1,0 +1,71 @@
+"""Mixers that the family brings along: known by their arithmetic, and the same logits as Hugging Face."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scaffold_tools.blueprint.facts import Const, Product, Term
+from scaffold_tools.targets.megatron_bridge.mappings import map_roles
+from scaffold_tools.verify.lane import LaneSession
+from targets.blocks.mixer_configs import BARE_NORMS, MIXERS, SELECTIVE, SHORT_CONV
+from targets.blocks.pipeline import blueprint_of, checks_of
+
+pytestmark = pytest.mark.lane
+
+
+def test_a_mamba_1_layer_is_known_by_its_arithmetic(lane: LaneSession) -> None:
+    blueprint = blueprint_of(lane, SELECTIVE)
+    assert blueprint.gaps == ()
+    names = ("inner", "state_dim", "rank", "conv_width", "conv_bias", "proj_bias", "norm", "gate_first")
+    found = [blueprint.value(f"selective.{name}") for name in names]
+    assert found == [512, 24, 20, 4, True, False, "weighted", False]
+    assert blueprint.value("selective.layers") == [True, False, True, False]
+
+
+def test_the_width_of_a_mamba_1_layer_keeps_the_key_of_its_factor(lane: LaneSession) -> None:
+    fact = blueprint_of(lane, SELECTIVE).fact("selective.inner")
+    assert fact is not None
+    assert fact.expression == Product((Term("mamba_expand"), Term("hidden_size")))
+
+
+def test_norms_without_weights_are_told_from_none(lane: LaneSession) -> None:
+    blueprint = blueprint_of(lane, BARE_NORMS)
+    assert blueprint.gaps == ()
+    assert (blueprint.value("selective.norm"), blueprint.value("selective.proj_bias")) == ("bare", True)
+
+
+def test_a_short_convolution_is_known_by_its_arithmetic(lane: LaneSession) -> None:
+    blueprint = blueprint_of(lane, SHORT_CONV)
+    assert blueprint.gaps == ()
+    found = [blueprint.value(f"short_conv.{name}") for name in ("channels", "conv_width", "bias", "gate_place")]
+    assert found == [256, 3, True, 1]
+
+
+@pytest.mark.parametrize("name", sorted(MIXERS))
+def test_every_tensor_of_a_mixer_has_a_parameter(lane: LaneSession, name: str) -> None:
+    assert map_roles(blueprint_of(lane, MIXERS[name])).gaps == ()
+
+
+@pytest.mark.parametrize("name", sorted(MIXERS))
+def test_each_mixer_gives_the_logits_of_hugging_face(lane: LaneSession, tmp_path: Path, name: str) -> None:
+    assert set(checks_of(lane, MIXERS[name], tmp_path)) == {"passed"}
+
+
+@pytest.mark.parametrize(
+    ("name", "fact", "value"),
+    [
+        ("selective", "selective.layers", [False, True, False, True]),
+        ("selective", "selective.norm_eps", 1e-6),
+        ("selective", "selective.gate_first", True),
+        ("selective_bare_norms", "selective.norm", "none"),
+        ("short_conv", "short_conv.gate_place", 2),
+    ],
+)
+def test_a_wrong_belief_about_a_mixer_is_caught(
+    lane: LaneSession, tmp_path: Path, name: str, fact: str, value: Any
+) -> None:
+    found = checks_of(lane, MIXERS[name], tmp_path, lambda model: model.with_fact(fact, value, Const(value)))
+    assert set(found) - {"passed"}
