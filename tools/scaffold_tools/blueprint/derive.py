@@ -14,6 +14,7 @@ from scaffold_tools.blueprint.latent import OWN_FACTS, derive_latent, is_latent
 from scaffold_tools.blueprint.mamba import absent_facts, account_mixers
 from scaffold_tools.blueprint.measured import Draft, declared_number, derive_facts
 from scaffold_tools.blueprint.moe import (
+    COUNT_KEYS,
     DENSE_FACTS,
     check_layers,
     derive_moe_layers,
@@ -23,7 +24,7 @@ from scaffold_tools.blueprint.moe import (
 from scaffold_tools.blueprint.moe import OWN_FACTS as EXPERT_FACTS
 from scaffold_tools.blueprint.roles import agreed_packings, derive_roles, pattern_of
 from scaffold_tools.blueprint.rope_sets import derive_rope
-from scaffold_tools.blueprint.stored import quantised_gap
+from scaffold_tools.blueprint.stored import derive_stored, stored_gaps, without_quantisation
 from scaffold_tools.errors import BadInput
 from scaffold_tools.source.inventory import Inventory
 
@@ -45,6 +46,7 @@ def derive_blueprint(
         BadInput: the config names no architecture.
     """
     architecture = _architecture(inventory.config)
+    on_disk, inventory = inventory, without_quantisation(inventory, classification)
     draft = Draft()
     probed = observations is not None and "variants" in observations
     variants = observations["variants"] if probed and observations else None
@@ -65,18 +67,18 @@ def derive_blueprint(
         declared_facts(inventory, draft)
         draft.gaps.append(Gap("probe", f"{reason}: every fact is what config keys declare, nothing was measured"))
     real = observations["real"] if probed and observations else inventory.config
-    if (quantised := quantised_gap(classification)) is not None:
-        draft.gaps.append(quantised)
     length = declared_number("max_position_embeddings", LENGTH_KEYS, real)
     if length is not None:
         draft.facts.append(length)
     roles = _roles(inventory, variant, draft)
     _tensors_win(roles, draft, inventory)
     check_layers(roles, draft)
+    stored = derive_stored(on_disk, classification, roles)
+    draft.gaps.extend(stored_gaps(stored))
     facts = tuple(draft.facts)
     part = variant.get("part") if variant else None
     keys, key_gaps = account(inventory.config[part] if part else inventory.config, variant, facts, draft.aliases, real)
-    keys = (*keys, *_shares_by_class(keys, real))
+    keys = (*keys, *_set_by_class(keys, real, variant))
     blueprint = Blueprint(
         model_name=inventory.source.name,
         architecture=architecture,
@@ -89,17 +91,26 @@ def derive_blueprint(
         gaps=_distinct((*draft.gaps, *key_gaps)),
         notes=tuple(dict.fromkeys((*inventory.notes, *draft.notes))),
         config_part=part,
+        stored=stored,
     )
     foreign = find_foreign(inventory.tensors.tensors if inventory.tensors else None, observations)
     return without_layers(blueprint, foreign) if foreign else blueprint
 
 
-def _shares_by_class(keys: tuple[KeyUse, ...], real: Mapping[str, Any]) -> list[KeyUse]:
-    """A share of rotated dimensions that the config class sets by itself: targets read it from the config object."""
-    key = "partial_rotary_factor"
-    if real.get(key) in (None, 1, 1.0) or any(use.key == key for use in keys):
-        return []
-    return [KeyUse(key, real[key], False, "rope.fraction")]
+def _set_by_class(
+    keys: tuple[KeyUse, ...], real: Mapping[str, Any], variant: Mapping[str, Any] | None
+) -> list[KeyUse]:
+    """Keys that the config class sets by itself, unread, and that targets read from the config object all the same.
+
+    A share of rotated dimensions, and a number of experts beside the one that the code uses (not another name for it).
+    """
+    known = {use.key for use in keys}
+    share = "partial_rotary_factor"
+    found = [KeyUse(share, real[share], False, "rope.fraction")] if real.get(share) not in (None, 1, 1.0) else []
+    names = (variant or {}).get("aliases", {})
+    others = [key for key in COUNT_KEYS if key not in names and real.get(key) is not None]
+    found += [KeyUse(key, real[key], False, "moe.num_experts") for key in others]
+    return [use for use in found if use.key not in known]
 
 
 def _architecture(config: Mapping[str, Any]) -> str:
@@ -135,7 +146,7 @@ def _failures(observations: Mapping[str, Any]) -> list[Gap]:
 
 
 BIAS_FACTS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("bias.qkv", ("attn.q", "attn.k", "attn.v", "attn.qkv")),
+    ("bias.qkv", ("attn.q", "attn.k", "attn.v", "attn.qkv", "attn.kv")),
     ("bias.o", ("attn.o",)),
     ("bias.mlp", ("mlp.gate", "mlp.up", "mlp.gate_up", "mlp.down")),
     ("bias.head", ("head",)),

@@ -63,12 +63,23 @@ class LayerRule:
 
     rule: str
     keys: tuple[str, ...]
+    """Config keys; a number in digits is itself, where code writes it out."""
     layers: str
     """The key of the number of layers."""
     op: Literal["layer_rule"] = "layer_rule"
 
 
-Expression = Const | Product | PerLayer | LayerRule
+@dataclass(frozen=True)
+class Chosen:
+    """One value a layer: `yes` where the rule holds, `no` elsewhere."""
+
+    rule: LayerRule
+    yes: Const | Product
+    no: Const | Product
+    op: Literal["chosen"] = "chosen"
+
+
+Expression = Const | Product | PerLayer | LayerRule | Chosen
 
 
 @dataclass(frozen=True)
@@ -124,6 +135,47 @@ class KeyUse:
 
 
 @dataclass(frozen=True)
+class StoredGroup:
+    """Weights that are stored in one quantised form, told by the ends of the names of their tensors."""
+
+    format: str
+    """fp8-block, nvfp4, gptq, ...: a format of the classification."""
+    bits: int | None
+    block: tuple[int, ...] | None
+    """Rows and columns that share a scale, as in the classification."""
+    values: str
+    """The part that holds the values: `weight`, `blocks`, `qweight`, ..."""
+    values_end: str
+    """What the name of that tensor ends in: `.weight`, `_blocks`; empty where nothing is added to the weight's name."""
+    weight_end: str
+    """What stands there in the name of the weight: `.weight`, or nothing."""
+    parts: tuple[tuple[str, str], ...]
+    """The other tensors of a weight: (part, end of the name), scales first."""
+    weights: tuple[str, ...]
+    """Name patterns of the weights, as an unquantised checkpoint has them; each index is `*`."""
+    tensors: int
+    """How many weights of the checkpoint are stored so; 0 where no header was read."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """How a quantised checkpoint stores its weights. Everything else of a blueprint is told as if it did not."""
+
+    groups: tuple[StoredGroup, ...]
+    not_weights: tuple[str, ...] = ()
+    """Ends of the names of scales of activations and of the KV cache, which no weight needs."""
+    left_alone: tuple[str, ...] = ()
+    """Modules that are declared unquantised."""
+    unmatched: tuple[str, ...] = ()
+    """Tensors that have no place: scales without values, values without scales."""
+    settings: tuple[tuple[str, str], ...] = ()
+    """What the config declares and code depends on, (key, value): `checkpoint_format` of GPTQ."""
+    certainty: Certainty = "declared"
+    """constrained: headers were read."""
+    evidence: tuple[Evidence, ...] = ()
+
+
+@dataclass(frozen=True)
 class Gap:
     """Something the blueprint or the target cannot express; says what to write, where, and how to tell it is right."""
 
@@ -155,6 +207,8 @@ class Blueprint:
     notes: tuple[str, ...] = ()
     config_part: str | None = None
     """The key of the nested config that the class runs on (`text_config`); every expression is over that part."""
+    stored: Stored | None = None
+    """How the weights are stored; None where they are stored as what they are."""
 
     def fact(self, name: str) -> Fact | None:
         """The fact of that name, or None."""

@@ -14,6 +14,7 @@ from scaffold_tools.classify.quant_shapes import (
     block_shape,
     constant,
     dtype_of,
+    exponent_group,
     gptq_bits,
     group,
     in_is_packed,
@@ -26,6 +27,7 @@ from scaffold_tools.classify.quant_shapes import (
     shape_of,
     times,
     times_in_int32,
+    with_exponents,
 )
 
 FLOAT8 = frozenset({"F8_E4M3", "F8_E5M2", "F8_E4M3FN"})
@@ -91,6 +93,17 @@ FORMATS: tuple[FormatRow, ...] = (
         group("weight_packed", "weight_scale", 2),
         times(2),
         "two 4-bit values a byte, power-of-two scales of groups",
+    ),
+    FormatRow(
+        "mxfp4",
+        "weight",
+        _I8 | _U8,
+        (),
+        with_exponents,
+        constant(4),
+        exponent_group,
+        times(2),
+        "two 4-bit values a byte, power-of-two scales of groups by their dtype",
     ),
     FormatRow(
         "mxfp4",

@@ -28,6 +28,19 @@ def _scale_part(parts: Parts) -> str:
     return next((part for part in ("weight_scale_inv", "weight_scale", "scale_inv", "scale") if part in parts), "")
 
 
+def with_exponents(parts: Parts) -> bool:
+    """The scales are powers of two by their dtype, one for each group of 32 values that are packed two a byte."""
+    part = _scale_part(parts)
+    weight, scale = shape_of(parts, "weight"), shape_of(parts, part)
+    grouped = len(weight) == len(scale) >= 2 and weight[-1] * 2 == scale[-1] * 32
+    return dtype_of(parts, part) == "F8_E8M0" and grouped
+
+
+def exponent_group(parts: Parts) -> Block:
+    """Groups of those scales."""
+    return group("weight", _scale_part(parts), 2)(parts)
+
+
 def _scale_kind(parts: Parts) -> str:
     """`none`, `tensor`, `channel` or `block`, from the shape of the scales beside the shape of the values.
 

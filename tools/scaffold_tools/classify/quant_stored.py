@@ -12,7 +12,7 @@ from scaffold_tools.classify.values import clean
 
 # The part of a tensor's name that a quantiser added to (or puts in place of) `weight`; the longest alternative wins
 # because the module name is matched lazily. `_` joins it where fused experts have no `.weight` of their own.
-_PART = re.compile(
+PART = re.compile(
     r"(?P<module>.*?)[._](?P<part>weight_scale_inv|weight_scale_2|weight_global_scale|weight_zero_point|weight_packed"
     r"|weight_shape|weight_g_idx|weight_scale|input_global_scale|input_scale|weight\.absmax|weight\.quant_map"
     r"|weight\.nested_absmax|weight\.nested_quant_map|weight\.quant_state\.[\w.]+|weight_format|SCB|_weight_qdata"
@@ -50,7 +50,7 @@ def modules(patterns: tuple[Pattern, ...]) -> dict[str, Parts]:
     """
     named: dict[str, list[tuple[str, Pattern]]] = {}
     for pattern in patterns:
-        match = _PART.fullmatch(pattern.name) if len(pattern.name) <= _MAX_NAME else None
+        match = PART.fullmatch(pattern.name) if len(pattern.name) <= _MAX_NAME else None
         module, part = (match["module"], match["part"]) if match else (pattern.name, "weight")
         named.setdefault(module, []).append((part, pattern))
     return {key: parts for module, members in named.items() for key, parts in _ways(module, members)}
