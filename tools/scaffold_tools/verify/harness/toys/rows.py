@@ -89,7 +89,9 @@ SIZES: tuple[Size, ...] = (
     Size(("qk_rope_head_dim",), 8, 12, "query dims with position"),
     Size(("v_head_dim",), 10, 14, "value dims a head"),
     Size(("index_head_dim",), 18, 22, "sparse indexer"),
-    Size(("index_n_heads",), 11, 13, "sparse indexer; few heads are all negative at once, and score zero for many keys"),
+    Size(
+        ("index_n_heads",), 11, 13, "sparse indexer; few heads are all negative at once, and score zero for many keys"
+    ),
     Size(("index_topk",), 9, 11, "positions the sparse indexer keeps; below the sequence length"),
     # Linear attention.
     Size(("linear_num_key_heads",), 2, 2, "gated delta net"),
