@@ -46,9 +46,10 @@ def even_toy(config: dict[str, Any]) -> dict[str, Any]:
 
     found = toy.prepare(config, "a")
     found["vocab_size"] += found["vocab_size"] % 2
-    layers = found.get("num_hidden_layers", 0)
+    name = next((key for key in ("num_hidden_layers", "n_layer", "n_layers") if key in found), "num_hidden_layers")
+    layers = found.get(name, 0)
     if layers % 2:
-        found["num_hidden_layers"] = layers - 1
+        found[name] = layers - 1
         found |= {key: value[:-1] for key, value in found.items() if isinstance(value, list) and len(value) == layers}
     return found
 
@@ -93,7 +94,7 @@ def compare(request: dict[str, Any], rank: int, sizes: dict[str, int]) -> dict[s
         model = models[0].eval()
         bridge.load_hf_weights(models)
         split = pipeline if request["mode"] == "pp" else tensor_parallel_pass
-        found = split(model, tokens, projection, rank, config.get("hidden_size"))
+        found = split(model, tokens, projection, rank, provider.hidden_size)
         share_gradients(model, provider, request["mode"])
         for parameter in model.parameters():
             parameter.data = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad

@@ -17,9 +17,12 @@ from targets.blocks.mixer_configs import MIXERS
 from targets.blocks.models import MODELS, Model
 from targets.blocks.packages import write_package
 from targets.blocks.pipeline import blueprint_of
+from targets.blocks.wiring_configs import WIRINGS
 
 pytestmark = pytest.mark.lane
 
+DERIVED = {**MIXERS, **WIRINGS}
+"""Configs whose blueprints are derived, not written by hand."""
 WORKER = Path(__file__).parent / "parallel_worker.py"
 RUNS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("gemma2", "pp", {}),
@@ -36,6 +39,10 @@ RUNS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("olmo2", "tp", {}),
     ("selective", "tp_sp", {}),
     ("short_conv", "tp_sp", {}),
+    ("norms_inside", "tp", {}),
+    ("last_bias", "pp", {}),
+    ("post_norm", "tp_sp", {}),
+    ("head_transform", "tp_sp", {}),
 )
 IDS = ["-".join((name, mode, *changes)) for name, mode, changes in RUNS]
 
@@ -47,7 +54,7 @@ def results(tmp_path_factory: pytest.TempPathFactory, lane: LaneSession) -> list
     requests = []
     for identifier, (name, mode, changes) in zip(IDS, RUNS, strict=True):
         place = folder / identifier
-        model = MODELS[name]() if name in MODELS else Model(MIXERS[name], blueprint_of(lane, MIXERS[name]))
+        model = MODELS[name]() if name in MODELS else Model(DERIVED[name], blueprint_of(lane, DERIVED[name]))
         place.mkdir()
         package = write_package(model, place)
         requests.append(
