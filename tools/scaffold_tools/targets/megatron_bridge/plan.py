@@ -26,6 +26,7 @@ from scaffold_tools.targets.megatron_bridge.example_config import example_config
 from scaffold_tools.targets.megatron_bridge.mappings import Mappings, local_names, map_roles, mapping_words
 from scaffold_tools.targets.megatron_bridge.naming import Names, names_of
 from scaffold_tools.targets.megatron_bridge.profile import Profile, read_profile
+from scaffold_tools.targets.megatron_bridge.quantised import files as quantised
 from scaffold_tools.targets.megatron_bridge.rules import Setting, Settlement, settle
 from scaffold_tools.workspace.plan import Change, Plan
 
@@ -92,6 +93,7 @@ def make_plan(blueprint: Blueprint, *, root: Path, profile: Profile, options: Op
     folder = design.names.package if profile.layout == "package" else f"megatron.bridge.models.{design.names.family}"
     own = profile.registration(blueprint.architecture)
     notes = profile.notes if own is None else (*profile.notes, f"takes the place of {own.name}")
+    notes = (*notes, *quantised.notes(blueprint.stored))
     return Plan(
         target="megatron-bridge",
         layout=profile.layout,
@@ -125,9 +127,10 @@ def _design(blueprint: Blueprint, profile: Profile, options: Options) -> _Design
         "stem": names.stem,
         "summary": _summary(blocks),
         **documents.document(blueprint),
+        "quantized": quantised.document(blueprint.stored, names, profile.layout),
     }
     known = {(gap.subject, gap.reason) for gap in blueprint.gaps}
-    found = (*settlement.gaps, *mappings.gaps, *blocks.gaps)
+    found = (*settlement.gaps, *mappings.gaps, *blocks.gaps, *quantised.quantised_gaps(blueprint.stored))
     if profile.layout == "checkout" and not blueprint.architecture.endswith(profile.suffixes):
         found = (*found, _unlisted(blueprint.architecture))
     gaps = (*blueprint.gaps, *(gap for gap in found if (gap.subject, gap.reason) not in known))
@@ -165,6 +168,13 @@ def _module_files(design: _Design, folder: str, code: contexts.Code) -> list[_Fi
         blocks=blocks,
         stub=design.stub,
     )
+    stored = design.blueprint.stored
+    hook = quantised.hook_context(stored, names, code.folder)
+    bridge = {
+        **bridge,
+        **hook,
+        "imports": [*bridge["imports"], *_missing(bridge["imports"], hook.get("hook_imports", []))],
+    }
     if design.stub:
         bridge = stubs.with_stub(bridge, names, code)
     files = [_File(f"{folder}/{names.bridge_module}.py", "bridge.py.j2", "the bridge", {**common, **bridge})]
@@ -177,10 +187,28 @@ def _module_files(design: _Design, folder: str, code: contexts.Code) -> list[_Fi
     if blocks.modeling_needed:
         words = {**plain, **modeling_context(blocks)}
         files.append(_File(f"{folder}/modeling_{names.stem}.py", "modeling.py.j2", "custom blocks", words))
+    if stored is not None and hook["dequantizes"]:
+        words = quantised.module_context(stored, design.profile, plain)
+        path = f"{folder}/{quantised.hook_module(names)}.py"
+        files.append(_File(path, "dequantize/module.py.j2", "dequantises on import", words))
     if design.stub:
         words = {**plain, **stubs.stub_context(bridge, design.gaps, names, code)}
         files.append(_File(f"{folder}/{stubs.stub_module(names)}.py", "gaps.py.j2", "places for the missing", words))
     return files
+
+
+def _missing(there: Sequence[dict[str, str]], wanted: Sequence[dict[str, str]]) -> list[dict[str, str]]:
+    return [row for row in wanted if row not in there]
+
+
+def _script(design: _Design, folder: str) -> list[_File]:
+    """The script that writes an unquantised copy, where one is needed."""
+    stored, names = design.blueprint.stored, design.names
+    if stored is None or not quantised.is_covered(stored):
+        return []
+    path = f"{folder}/{quantised.script_name(names)}"
+    words = quantised.script_context(stored, names, {**design.common, "provenance": ""})
+    return [_File(path, "dequantize/script.py.j2", "writes an unquantised copy", words)]
 
 
 def _test_words(design: _Design, code: contexts.Code) -> dict[str, Any]:
@@ -240,6 +268,7 @@ def _package_files(design: _Design) -> list[_File]:
         _File(f"tests/test_{names.stem}_bridge.py", "test_bridge.py.j2", "unit tests", tests),
         _File(f"tests/test_{names.stem}_conversion.py", "package/test_conversion.py.j2", "toy conversion", tests),
         *(missing if design.stub else ()),
+        *_script(design, "examples"),
         _File(f"docs/{stem.replace('_', '-')}.md", "docs.md.j2", "documentation page", words),
     ]
 
@@ -256,7 +285,8 @@ def _checkout_files(design: _Design, root: Path) -> list[_File]:
         path = f"tests/unit_tests/models/{names.family}/test_{names.stem}_gaps.py"
         words = stubs.stub_test_context(tests, names, code)
         rows.append((path, "test_gaps.py.j2", "fails while a gap is open", words))
-    return [*_module_files(design, folder, code), *(_File(*row) for row in rows)]
+    script = _script(design, f"examples/models/{names.family}/{names.stem}")
+    return [*_module_files(design, folder, code), *(_File(*row) for row in rows), *script]
 
 
 def _style(design: _Design) -> Style:

@@ -58,6 +58,8 @@ class Profile:
     notes: tuple[str, ...] = ()
     suffixes: tuple[str, ...] = ("ForCausalLM", "ForConditionalGeneration")
     """Ends of the architecture names that AutoBridge loads."""
+    quantization_helpers: frozenset[str] = frozenset()
+    """Functions of `models/conversion/quantization_utils.py`."""
 
     def registration(self, architecture: str) -> Registration | None:
         """The bridge that the target has for this architecture, or None."""
@@ -97,6 +99,7 @@ def read_profile(root: Path, *, lane_site_packages: Path | None = None) -> Profi
         ),
         notes=notes,
         suffixes=_suffixes(conversion / "auto_bridge.py"),
+        quantization_helpers=_functions(conversion / "quantization_utils.py"),
     )
 
 
@@ -212,6 +215,13 @@ def _tree(path: Path) -> ast.Module:
         return ast.parse(path.read_bytes())
     except SyntaxError as error:
         raise BadInput(f"{path} cannot be parsed: {error.msg} at line {error.lineno}", hint=_HINT) from error
+
+
+def _functions(path: Path) -> frozenset[str]:
+    """Names of a module's functions; none where there is no such module."""
+    if not path.is_file():
+        return frozenset()
+    return frozenset(node.name for node in _tree(path).body if isinstance(node, ast.FunctionDef))
 
 
 def _classes(path: Path) -> list[ast.ClassDef]:
