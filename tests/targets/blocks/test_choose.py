@@ -184,10 +184,10 @@ def test_names_come_from_the_architecture() -> None:
         naming_of(odd)
 
 
-def test_a_per_layer_key_of_numbers_is_not_taken_for_labels() -> None:
+def test_layers_without_rotation_follow_a_list_of_numbers_too() -> None:
     model = MODELS["exaone4"]()
     keys = tuple(use for use in model.blueprint.keys if use.key != "layer_types")
     keys = (*keys, KeyUse("no_rope_layers", [1, 0, 1, 0, 1, 0], None, None))
     plan = plan_of(dataclasses.replace(model.blueprint, keys=keys))
     (row,) = [row for row in plan.provider_settings if row.name == "no_rope_freq"]
-    assert row.expression is None
+    assert row.expression == PerLayer("no_rope_layers", (("0", Const(1)), ("1", Const(0))))

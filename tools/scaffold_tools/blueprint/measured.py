@@ -111,7 +111,8 @@ def _expression(rule: FactRule, variants: Mapping[str, Any], toys: Toys, draft: 
         return _flag(rule, one, other, toys, a)
     if is_number(one) and is_number(other):
         found = fit_number(one, other, toys, rule.hints, _quotient(rule, draft))
-        if rule.name == "attention.scale" and isinstance(found, Const | None):
+        by_head = rule.name == "attention.scale" or (rule.name == "position.alibi.multiplier" and not same(one, 1.0))
+        if by_head and isinstance(found, Const | None):
             return _from_head_dim(one, other, toys, draft) or found
         return found
     return Const(one) if same(one, other) else None

@@ -118,9 +118,7 @@ def _yarn_factor(p: Mapping[str, Any], factor: float) -> float:
 
 def _longrope(p: Mapping[str, Any], setting: Setting) -> Table:
     original = p.get("original_max_position_embeddings") or setting.original or setting.max_position_embeddings
-    factor = p.get("factor")
-    if setting.original:
-        factor = setting.max_position_embeddings / setting.original
+    factor = p.get("factor") or setting.max_position_embeddings / original
     attention = p.get("attention_factor")
     if attention is None:
         attention = math.sqrt(1 + math.log(factor) / math.log(original)) if factor and factor > 1 else 1.0

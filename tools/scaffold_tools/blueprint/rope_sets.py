@@ -13,6 +13,7 @@ from scaffold_tools.blueprint.measured import Draft, toys_of
 from scaffold_tools.blueprint.rope import Setting, agrees, base_table, table
 
 ROPE_KEYS = ("rope_parameters", "rope_scaling", "rope_theta")
+ORIGINAL = "original_max_position_embeddings"
 LENGTH = {"a": 37, "b": 31}
 """Tokens in the probe's sequences (harness `toys/toy.SEQUENCE_LENGTH`); longer than any toy's original length."""
 
@@ -176,6 +177,9 @@ def _sets(measured: Mapping[str, list[Any]], answer: Mapping[str, Any], draft: D
     for label in labels:
         draft.aliases[label.split(":")[-1].split(".")[0]] = "rope.sets"
     draft.aliases |= dict.fromkeys(ROPE_KEYS, "rope.sets")
+    original = answer["real"].get(ORIGINAL)
+    if original is not None and all(one["parameters"].get(ORIGINAL, original) == original for one in sets):
+        draft.aliases.setdefault(ORIGINAL, "rope.sets")  # transformers writes it into the rope dict
     evidence = tuple(Evidence("probe", f"the measured angles are those of {label}") for label in labels)
     return Fact("rope.sets", [one for one in sets if one["layers"]], "measured", evidence, expression)
 
@@ -185,7 +189,7 @@ def _origin(rotation: Mapping[str, Any], variant: Mapping[str, Any], length: int
     attributes = variant["attributes"]
     dicts = [key for key, value in attributes.items() if isinstance(value, dict) and "rope_theta" in value]
     for key in sorted(dicts, key=lambda one: (not one.startswith("rope_parameters"), one)):
-        found = table(attributes[key], _setting(rotation["dim"], attributes, length))
+        found = table(_parameters(attributes, key), _setting(rotation["dim"], attributes, length))
         if found is not None and agrees(found, rotation["inv_freq"], rotation["attention_factor"]):
             return f"settings:{key}"
     for key, value in attributes.items():
@@ -195,6 +199,19 @@ def _origin(rotation: Mapping[str, Any], variant: Mapping[str, Any], length: int
                 return f"theta:{key}"
     fixed = _fixed_theta(rotation)
     return f"fixed:{fixed:g}" if fixed else "unknown"
+
+
+def _parameters(attributes: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """The rope dict under a dotted path.
+
+    transformers looks for `truncate` beside the dicts of several kinds of layers, not inside one
+    (`modeling_rope_utils._compute_yarn_parameters`).
+    """
+    outer, _, _ = key.rpartition(".")
+    found = dict(attributes[key])
+    if isinstance(attributes.get(outer), dict) and found.get("rope_type") == "yarn":
+        found["truncate"] = attributes[outer].get("truncate", True)
+    return found
 
 
 def _fixed_theta(rotation: Mapping[str, Any]) -> float | None:
@@ -231,7 +248,7 @@ def _which(origins: Mapping[str, list[Any]], labels: list[str], toys: Toys) -> E
 def _real_set(label: str, index: int, per_layer: list[Any], answer: Mapping[str, Any], draft: Draft) -> dict[str, Any]:
     real = answer["real"]
     origin, _, key = label.partition(":")
-    parameters = dict(real.get(key) or {}) if origin == "settings" else {"rope_type": "default"}
+    parameters = _parameters(real, key) if origin == "settings" and real.get(key) else {"rope_type": "default"}
     if origin == "theta":
         parameters["rope_theta"] = real.get(key)
     elif origin == "fixed":

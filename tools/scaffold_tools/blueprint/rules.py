@@ -52,6 +52,8 @@ RULES: tuple[FactRule, ...] = (
     FactRule("embedding.multiplier", "float", ("embedding_multiplier",), 1.0),
     FactRule("position.offset", "int", ()),
     FactRule("position.sinusoid", "word"),
+    FactRule("position.alibi.multiplier", "float"),
+    FactRule("position.alibi.rounded", "flag"),
     FactRule("logits.multiplier", "float", ("logit_scale",), 1.0),
     FactRule("logits.softcap", "float", ("final_logit_softcapping",)),
     FactRule("attention.scale", "float", ("attention_multiplier",)),

@@ -153,6 +153,8 @@ FACTS: tuple[FactRow, ...] = (
         "'half:tensor2tensor' | 'interleaved:vaswani' | ...",
         "order of sines and cosines, and spacing of the frequencies, of positions that code computes",
     ),
+    FactRow("position.alibi.multiplier", "float", "factor on the usual slopes of ALiBi"),
+    FactRow("position.alibi.rounded", "bool", "ALiBi is computed in bfloat16 whatever the model's dtype"),
     FactRow("logits.multiplier", "float", "factor on the logits (before any softcap)"),
     FactRow("logits.softcap", "float | None", "c in c*tanh(logits/c)"),
     FactRow("attention.scale", "float", "factor on q.k before softmax"),

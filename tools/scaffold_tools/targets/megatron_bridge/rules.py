@@ -260,12 +260,14 @@ def _nope_code(view: View) -> str | None:
 
 def _one_rope_and_nope(view: View) -> bool:
     sets = _rope_sets(view)
-    plain = len(sets) == 1 and sets[0].get("type") == "default"
+    plain = len(sets) == 1 and sets[0].get("type") in ("default", "linear")
     return plain and bool(_nope_layers(view)) and _nope_code(view) is not None
 
 
 def _nope(view: View) -> tuple[Setting, ...]:
-    return (*_theta(view), Setting("no_rope_freq", _nope_code(view) or "", "1: the layer has no rotary embedding"))
+    linear = _rope_sets(view)[0].get("type") == "linear"
+    tables = _linear_rope(view) if linear else _theta(view)
+    return (*tables, Setting("no_rope_freq", _nope_code(view) or "", "1: the layer has no rotary embedding"))
 
 
 # ---------------------------------------------------------------------------------------------------------------------

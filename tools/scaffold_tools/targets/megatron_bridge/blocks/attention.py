@@ -48,8 +48,19 @@ def _windows(blueprint: Blueprint, naming: Naming) -> Part:
 
 
 def _alibi(blueprint: Blueprint, naming: Naming) -> Part:
+    scaled = blueprint.value("position.alibi.multiplier", 1.0) != 1.0
+    field = ProviderField(
+        "alibi_multiplier",
+        "float",
+        "1.0",
+        expression(blueprint, "position.alibi.multiplier"),
+        blueprint.value("position.alibi.multiplier"),
+        "Factor on the linear biases.",
+    )
+    features = ["core_attention", "eager_attention", "alibi", *(["alibi_scaled"] if scaled else [])]
     return Part(
-        features=("core_attention", "eager_attention", "alibi"),
+        features=(*features, *(["alibi_rounded"] if blueprint.value("position.alibi.rounded") else [])),
+        fields=(field,) if scaled else (),
         settings=(ProviderSetting("position_embedding_type", "none", comment="Positions enter as biases on scores."),),
     )
 
@@ -196,7 +207,7 @@ ROWS: tuple[BlockRow, ...] = (
     BlockRow(
         "ALiBi",
         "positions enter as a bias on the scores, which no megatron-core option adds",
-        ("position.kind",),
+        ("position.kind", "position.alibi.multiplier", "position.alibi.rounded"),
         lambda blueprint: blueprint.value("position.kind") == "alibi",
         _alibi,
     ),

@@ -59,9 +59,9 @@ def per_layer_choice(blueprint: Blueprint, flags: tuple[int, ...]) -> PerLayer |
         if not isinstance(labels, (list, tuple)) or len(labels) != len(flags):
             continue
         cases: dict[str, int] = {}
-        if not all(isinstance(label, str) for label in labels):
+        if not all(isinstance(label, (str, int)) for label in labels):
             continue
-        if all(cases.setdefault(label, flag) == flag for label, flag in zip(labels, flags, strict=True)):
+        if all(cases.setdefault(str(label), flag) == flag for label, flag in zip(labels, flags, strict=True)):
             return PerLayer(use.key, tuple((label, Const(flag)) for label, flag in sorted(cases.items())))
     return None
 

@@ -65,6 +65,8 @@ def _part(blueprint: Blueprint, naming: Naming) -> Part:
         features.append("rope_by_length")
     if types & SCALES_ATTENTION:
         features.append("rope_attention_factor")
+    if len(sets) > 1 and "yarn" in types:
+        features.append("rope_truncate")
     if any((one.get("parameters") or {}).get("alpha") for one in sets):
         features.append("rope_alpha")
     if is_reversed(blueprint):

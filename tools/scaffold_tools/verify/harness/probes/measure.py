@@ -12,7 +12,7 @@ from probes.graph.structure import Linear
 from probes.graph.trace import Graph
 from probes.graph.values import bend, clean, ratio
 from probes.layers import Layer, Skeleton, assemble, unused_operators
-from probes.mixers.attention import added_scores, is_alibi, read_heads, score_bend, span, visible
+from probes.mixers.attention import added_scores, fit_alibi, is_rounded, read_heads, score_bend, span, visible
 from probes.mixers.delta import NORM_ROLE as GATED_NORM
 from probes.mixers.gate import Gate, output_gate
 from probes.mixers.kinds import KINDS
@@ -267,8 +267,11 @@ def _attention_of(book: Notebook, graph: Graph, layer: Layer, found: dict[str, t
         found["attention.window"] = (seen.window, product)
         found["attention.chunk"] = (seen.chunk, product)
     added = book.attempt("position.kind", lambda: added_scores(graph, layer), product)
-    if added is not None and is_alibi(added):
+    alibi = fit_alibi(added) if added is not None else None
+    if alibi is not None:
         found["alibi"] = (True, product)
+        found["position.alibi.multiplier"] = (alibi, product)
+        found["position.alibi.rounded"] = (is_rounded(graph, layer), product)
     elif added is not None:
         book.fail("position.kind", "something that is neither a mask nor ALiBi is added to the scores", product)
     gate = output_gate(graph, layer)
@@ -437,7 +440,7 @@ def _norm_facts(book: Notebook, skeleton: Skeleton, tensors: dict[str, torch.Ten
     if not inner:
         book.fact("qk_norm.kind", "none")
         return
-    kinds = [_width(graph, role, layer, fit) for role, layer, fit in inner]
+    kinds = [_width(graph, role, layer, fit) for role, layer, fit in inner if not _is_one_head(graph, role, layer)]
     _agree(book, "qk_norm.kind", kinds, inner[0][2].where)
     _agreed(book, "qk_norm", [fit for _, _, fit in inner], ("zero_centered", "eps"))
     _agreed(book, "qk_norm", [fit for _, _, fit in inner], ("bias",))
@@ -454,6 +457,11 @@ def _with_own_eps(book: Notebook, role: str, fit: Any, others: list[Any]) -> Any
         return fit
     book.fact("norm.final.eps", fit.eps, fit.where)
     return replace(fit, eps=known[0])
+
+
+def _is_one_head(graph: Graph, role: str, layer: Layer) -> bool:
+    """Keys of one head alone: a norm over all heads and one over each are the same."""
+    return role == "norm.k" and layer.k.outputs == graph.tensors[layer.site.k].shape[-2]
 
 
 def _width(graph: Graph, role: str, layer: Layer, fit: Any) -> str:

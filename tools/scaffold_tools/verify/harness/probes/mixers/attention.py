@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
 from probes.graph.structure import Norm
-from probes.graph.trace import Graph
-from probes.graph.values import TOLERANCE, Bend, Unmeasured, bend, misfit, ratio, unscaled
+from probes.graph.trace import Graph, Node
+from probes.graph.values import TOLERANCE, Bend, Unmeasured, bend, clean, is_scalar_factor, misfit, ratio, unscaled
 from probes.layers import Layer, unused_operators
 
 MASKED = -9.0e3
@@ -179,7 +180,14 @@ def _feeds(graph: Graph, layer: Layer, part: torch.Tensor, q: torch.Tensor) -> b
         seen = _arrange(graph, norm.source, q.shape[0])
         if misfit(seen[:, 0], part[:, 0]) < TOLERANCE:
             return True
-    return misfit(_clipped_like(part[:, 0], q[:, 0]), q[:, 0]) < TOLERANCE or ratio(q[:, 0], part[:, 0]) is not None
+    return misfit(_clipped_like(part[:, 0], q[:, 0]), q[:, 0]) < TOLERANCE or _scaled(part[:, 0], q[:, 0])
+
+
+def _scaled(before: torch.Tensor, after: torch.Tensor) -> bool:
+    """Whether one factor acts on all dimensions, or on the leading ones (an attention factor on those that rotate)."""
+    same = [misfit(after[:, index], before[:, index]) < TOLERANCE for index in range(before.shape[-1])]
+    rotated = same.index(True) if True in same else len(same)
+    return all(same[rotated:]) and rotated > 0 and ratio(after[:, :rotated], before[:, :rotated]) is not None
 
 
 def _clip(graph: Graph, layer: Layer, parts: dict[str, torch.Tensor]) -> tuple[float | None, dict[str, torch.Tensor]]:
@@ -242,9 +250,10 @@ def added_scores(graph: Graph, layer: Layer) -> torch.Tensor | None:
     found = []
     if product.op == "baddbmm":
         found.append(graph.tensors[product.inputs[0]].double() * float(product.kwargs.get("beta", 1.0)))
-    for node in layer.site.between:
+    for place, node in enumerate(layer.site.between):
         if node.op == "add":
-            found += [graph.tensors[value].double() for value in node.inputs if not graph.depends[value]]
+            factor = _scaling(graph, layer.site.between[:place])  # from the softmax back to the product
+            found += [graph.tensors[value].double() * factor for value in node.inputs if not graph.depends[value]]
     total = torch.zeros(seen.shape, dtype=torch.float64)
     for tensor in found:
         if tensor.dim() <= 4 and tensor.shape[-1] == graph.length:
@@ -253,8 +262,30 @@ def added_scores(graph: Graph, layer: Layer) -> torch.Tensor | None:
     return total if bool(total.any()) else None
 
 
-def is_alibi(added: torch.Tensor) -> bool:
-    """Whether what is added falls linearly with the distance, with the usual slopes (arXiv 2108.12409, section 3).
+def _scaling(graph: Graph, nodes: Sequence[Node]) -> float:
+    """Product of the scalar factors among the operators between an addition and the softmax."""
+    factor = 1.0
+    for node in nodes:
+        data = graph.data_inputs(node)
+        if len(data) == 1 and is_scalar_factor(graph, node, data[0]):
+            factor *= ratio(graph.tensors[node.outputs[0]], graph.tensors[data[0]]) or 1.0
+    return factor
+
+
+def is_rounded(graph: Graph, layer: Layer) -> bool:
+    """Whether what is added to the scores was computed in bfloat16, whatever the model's dtype."""
+    added = [value for node in layer.site.between if node.op == "add" for value in node.inputs]
+    fixed = [value for value in added if not graph.depends[value]]
+    return any(
+        graph.tensors[step].dtype == torch.bfloat16
+        for value in fixed
+        for step in graph.ancestors(value)
+        if graph.tensors[step].dtype.is_floating_point
+    )
+
+
+def fit_alibi(added: torch.Tensor) -> float | None:
+    """Factor on the usual slopes (arXiv 2108.12409, section 3) where what is added falls linearly with the distance.
 
     Softmax ignores a constant in a row, so every row is compared from its own position on.
     """
@@ -266,7 +297,8 @@ def is_alibi(added: torch.Tensor) -> bool:
     back = (index[None, :] - index[:, None]).clamp_max(0)
     relative = (added - added.diagonal(dim1=1, dim2=2)[..., None]).where(back <= 0, 0.0).tril()
     expected = torch.tensor(slopes, dtype=torch.float64)[:, None, None] * back
-    return misfit(relative, expected) < 1e-4
+    factor = float((relative * expected).sum() / expected.square().sum())
+    return clean(factor) if misfit(relative, expected * factor) < 1e-4 else None
 
 
 def score_bend(graph: Graph, layer: Layer, heads: Heads) -> Bend:
