@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from scaffold_tools.blueprint.facts import Blueprint, Gap, TensorRole
 from scaffold_tools.blueprint.rules import OWN
 from scaffold_tools.targets.megatron_bridge.delta_rules import map_delta
+from scaffold_tools.targets.megatron_bridge.latent_mappings import ROTATED_ROWS, rotated_rows
 from scaffold_tools.targets.megatron_bridge.mamba_rules import map_mamba
 from scaffold_tools.targets.megatron_bridge.mapping_rows import (
     FUSED_GATE_UP,
@@ -46,6 +47,9 @@ NAMES: tuple[tuple[str, str], ...] = (
 )
 """Role -> parameter of GPTModel with the Transformer Engine spec, `.weight` or `.bias` left out."""
 
+PARAMETERS = ("mlp.act.", "attn.key_bias.rate", "residual.")
+"""Beginnings of roles of tensors that are no weight or bias of a module: blocks give their whole names."""
+
 GROUPS: tuple[tuple[str, str], ...] = (
     ("embed.", "Embedding and output"),
     ("head", "Embedding and output"),
@@ -53,6 +57,7 @@ GROUPS: tuple[tuple[str, str], ...] = (
     ("norm.final", "Embedding and output"),
     ("norm.", "Decoder layer norms"),
     ("attn.", "Attention"),
+    ("residual.", "Decoder layer norms"),
     ("mla.", "Attention"),
     ("indexer.", "Attention"),
     ("mlp.", "MLP"),
@@ -114,6 +119,15 @@ JOINED: tuple[Joined, ...] = (
         "TransposedQKVMapping",
     ),
     Joined(
+        ("attn.q", "attn.kv"),
+        ("q", "kv"),
+        "attn.qkv",
+        "QKeyValueMapping",
+        "keys and values are one tensor",
+        "",
+        "q_kv",
+    ),
+    Joined(
         ("mlp.gate", "mlp.up"),
         ("gate", "up"),
         "mlp.gate_up",
@@ -149,7 +163,7 @@ class Local:
 
     name: str
     kind: str
-    """`gate_up`: one tensor with both halves. `qkv`: one tensor with q, k and v. `joined_gate_up`, `joined_qkv`: one
+    """`gate_up`: one tensor with both halves. `qkv`: one tensor with q, k and v, `q_kv`: one with k and v. `joined_gate_up`, `joined_qkv`: one
     tensor each, stored [in, out]."""
     order: tuple[str, ...] = ()
     """Parts of the fused tensor, first rows first."""
@@ -251,7 +265,14 @@ def _join(
     if len({row.transposed for row in taken}) > 1:
         return rest
     name, comment = joined.name, joined.comment
-    if joined.local:
+    if joined.local == "q_kv":
+        layout = _LAYOUT.fullmatch(taken[1].packing or "")
+        if layout is None:
+            return rest
+        blocks = "groups" if layout[1] == "grouped" else "1"
+        order = tuple(layout["order"].split(","))
+        local[name] = Local(name, joined.local, order, blocks=blocks, transposed=taken[0].transposed)
+    elif joined.local:
         if taken[0].transposed:
             return rest
         local[name] = Local(name, joined.local, joined.arguments)
@@ -269,12 +290,14 @@ def _single(
     name = names.get(f"{row.role}.{row.param}", names.get(row.role))
     if row.role == "attn.sinks" and blueprint.value("attention.sinks") is True:
         return Rename(_group(row.role), f"{LAYER}self_attention.core_attention.softmax_offset", row.pattern)
-    if name is not None and row.role.startswith("mlp.act."):
+    if name is not None and row.role.startswith(PARAMETERS):
         return Rename(_group(row.role), name, row.pattern)
     if name is None or row.param == "other":
         return _gap(row, f"no parameter of GPTModel holds a tensor with the role {row.role}")
     megatron = _megatron(name, row.param)
     hf = (("hf_param", row.pattern),)
+    if (turned := rotated_rows(row, megatron, blueprint)) is not None:
+        return turned
     if row.packing is None:
         if row.transposed:
             return Fused("AutoMapping", megatron, (*hf, ("permute_dims", (1, 0))), "stored [in, out]")
@@ -350,23 +373,28 @@ def _gap(row: TensorRole, reason: str) -> Gap:
     )
 
 
+OWN_ROWS: tuple[tuple[str, str], ...] = ((SPLIT_ROWS, "split_rows"), (ROTATED_ROWS, "rotated_rows"))
+"""(class, kind) of mappings that one tensor goes through alone."""
+
+
 def mapping_words(mappings: Mappings, blueprint: Blueprint) -> dict[str, object]:
     """Context of `mappings.py.j2`; no classes where Megatron-Bridge has them all."""
     used = {row.name for row in mappings.fused}
     known = {local.name for local in mappings.local}
     halves = ((FUSED_GATE_UP, ("gate", "up")), (FUSED_UP_GATE, ("up", "gate")))
     shared = [Local(name, "gate_up", order) for name, order in halves if name in used - known]
-    rows = [Local(name, kind) for name, kind in ((SPLIT_ROWS, "split_rows"),) if name in used - known]
+    rows = [Local(name, kind) for name, kind in OWN_ROWS if name in used - known]
     classes = [*mappings.local, *shared]
-    bases = {"gate_up": "GatedMLPMapping", "qkv": "QKVMapping", "gated_qkv": "QKVMapping"}
+    bases = {"gate_up": "GatedMLPMapping", "qkv": "QKVMapping", "gated_qkv": "QKVMapping", "q_kv": "QKVMapping"}
     names = {bases[local.kind.removeprefix("joined_")] for local in classes}
     fused = any(not local.kind.startswith("joined_") for local in classes)
     return {
         "classes": [*classes, *rows],
-        "bases": sorted(names | ({"MegatronParamMapping"} if fused or rows else set())),
+        "bases": sorted(names | ({"MegatronParamMapping"} if fused or SPLIT_ROWS in used else set())),
         "stacked": STACKED in used,
         "stacked_gated": STACKED_GATED in used,
         "squeezed": SQUEEZED in used,
+        "rotated": ROTATED_ROWS in used,
         **stacked_layout(blueprint.roles),
     }
 
@@ -374,5 +402,5 @@ def mapping_words(mappings: Mappings, blueprint: Blueprint) -> dict[str, object]
 def local_names(mappings: Mappings) -> frozenset[str]:
     """Mapping classes that the family's folder brings along."""
     used = {row.name for row in mappings.fused}
-    own = {local.name for local in mappings.local} | LOCAL_EXPERT_CLASSES | {FUSED_GATE_UP, FUSED_UP_GATE, SPLIT_ROWS}
+    own = {local.name for local in mappings.local} | LOCAL_EXPERT_CLASSES | {FUSED_GATE_UP, FUSED_UP_GATE, *dict(OWN_ROWS)}
     return frozenset(used & own)

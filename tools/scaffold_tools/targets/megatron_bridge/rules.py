@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from scaffold_tools.blueprint.facts import Blueprint, Const, Expression, Fact, Gap, PerLayer, Product, Term
+from scaffold_tools.blueprint.facts import Blueprint, Chosen, Const, Expression, Fact, Gap, PerLayer, Product, Term
 from scaffold_tools.blueprint.vocabulary import FACT_NAMES
 from scaffold_tools.render.literals import python_literal as literal
 from scaffold_tools.targets.megatron_bridge.delta_rules import ROWS as DELTA_ROWS
-from scaffold_tools.targets.megatron_bridge.emission import config_path, label_flags, plain_key, scalar
+from scaffold_tools.targets.megatron_bridge.emission import config_path, label_flags, plain_key, scalar, value_flags
 from scaffold_tools.targets.megatron_bridge.mamba_rules import ROWS as MAMBA_ROWS
 from scaffold_tools.targets.megatron_bridge.moe_rules import ROWS as MOE_ROWS
 from scaffold_tools.targets.megatron_bridge.profile import Profile
@@ -134,6 +134,9 @@ def _window_expression(view: View) -> Product | Const | None:
     if isinstance(view.expression, PerLayer):
         cases = {case for _, case in view.expression.cases if case != Const(None)}
         return next(iter(cases)) if len(cases) == 1 else None
+    if isinstance(view.expression, Chosen):
+        widths = [case for case in (view.expression.yes, view.expression.no) if case != Const(None)]
+        return widths[0] if len(widths) == 1 else None
     if isinstance(view.expression, Const):
         widths = {width for width in _windows(view) if width is not None}
         return Const(next(iter(widths))) if len(widths) == 1 else None
@@ -143,7 +146,7 @@ def _window_expression(view: View) -> Product | Const | None:
 def _one_window(view: View) -> bool:
     if _window_expression(view) is None:
         return False
-    return isinstance(view.expression, PerLayer) or None not in _windows(view)
+    return isinstance(view.expression, PerLayer | Chosen) or None not in _windows(view)
 
 
 _EXPORT_WINDOW = "mcore_to_hf_window_size(provider.window_size)"
@@ -154,7 +157,7 @@ def _window(view: View) -> tuple[Setting, ...]:
     assert width is not None
     code = f"({scalar(width)} - 1, 0)" if isinstance(width, Product) else literal((width.value - 1, 0))
     key = plain_key(width)
-    if key is not None and not isinstance(view.expression, PerLayer):
+    if key is not None and not isinstance(view.expression, PerLayer | Chosen):
         code += f" if {config_path(key)} is not None else None"  # other sizes of a family may have no window
     settings = [
         Setting(
@@ -172,6 +175,9 @@ def _window(view: View) -> tuple[Setting, ...]:
         exports = ((view.expression.key, back),) if len(windowed) == len(rest) == 1 else ()
         code = label_flags(view.expression, windowed)
         settings.append(Setting("window_attn_skip_freq", code, "1: the layer uses the window", exports=exports))
+    if isinstance(view.expression, Chosen):
+        code = value_flags(view.expression, width)
+        settings.append(Setting("window_attn_skip_freq", code, "1: the layer uses the window"))
     return tuple(settings)
 
 
@@ -255,6 +261,8 @@ def per_layer_flags(blueprint: Blueprint, layers: Sequence[int], num_layers: int
 
 
 def _nope_code(view: View) -> str | None:
+    if isinstance(view.expression, Chosen):
+        return value_flags(view.expression, Const(None))
     return per_layer_flags(view.blueprint, _nope_layers(view), view.other("num_layers", 0))
 
 
@@ -446,7 +454,19 @@ def settle(blueprint: Blueprint, profile: Profile, covered: frozenset[str] = fro
                 settings.extend(found)
             else:
                 derived[fact.name] = "the base bridge finds it"
+    settings.extend(_without_experts(blueprint, profile))
     return Settlement(tuple(settings), derived, tuple(gaps))
+
+
+def _without_experts(blueprint: Blueprint, profile: Profile) -> tuple[Setting, ...]:
+    """Configs may count experts that no layer has: the base bridge would believe the key and build them."""
+    counted = {key for key, attribute in profile.config_mapping if attribute == "num_moe_experts"}
+    counts = [use for use in blueprint.keys if use.key in counted and use.value]
+    if not counts or blueprint.fact("mlp.gated") is None or any(row.role.startswith("moe.") for row in blueprint.roles):
+        return ()
+    if any(fact.name.startswith("moe.") for fact in blueprint.facts):
+        return ()
+    return (Setting("num_moe_experts", "None", f"no layer has experts, although {counts[0].key} counts some"),)
 
 
 def _gap(fact: Fact, reason: str = "") -> Gap:

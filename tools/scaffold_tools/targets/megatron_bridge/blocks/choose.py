@@ -13,6 +13,7 @@ from scaffold_tools.targets.megatron_bridge.blocks.ends import ROWS as ENDS
 from scaffold_tools.targets.megatron_bridge.blocks.exceptions import ROWS as EXCEPTIONS
 from scaffold_tools.targets.megatron_bridge.blocks.fragments import ROUTED, needs_layer_spec
 from scaffold_tools.targets.megatron_bridge.blocks.gaps import find_gaps
+from scaffold_tools.targets.megatron_bridge.blocks.key_bias import ROWS as KEY_BIAS
 from scaffold_tools.targets.megatron_bridge.blocks.layer import ROWS as LAYER
 from scaffold_tools.targets.megatron_bridge.blocks.mamba import ROWS as MAMBA
 from scaffold_tools.targets.megatron_bridge.blocks.mixers import ROWS as MIXERS
@@ -40,6 +41,7 @@ ROWS: tuple[BlockRow, ...] = (
     *OUTPUT_NORMS,
     *EXCEPTIONS,
     *ENDS,
+    *KEY_BIAS,
     *ROPE,
     *QK_NORM,
     *ATTENTION,

@@ -52,6 +52,7 @@ SPEC_FEATURES = frozenset(
         "qk_norm_own",
         "parallel_residual",
         "norm_on_sum",
+        "residual_factors",
         "layer_exceptions",
         "final_norm_eps",
         "no_final_norm",
@@ -151,12 +152,17 @@ FRAGMENTS: tuple[Fragment, ...] = (
         ("torch",),
     ),
     Fragment("latent_norm", _any("latent_norm"), (_CONFIG,), (), ("TENorm", "TEColumnParallelLinear")),
+    Fragment("latent_attention", _any("latent_plain_query"), (), (), ("TEColumnParallelLinear",)),
+    Fragment("latent_attention", _any("latent_bias"), (), (), ("TELinear",)),
     Fragment(
         "latent_attention",
-        _any("latent_plain_query"),
+        _any("own_latent_attention"),
         (Import("megatron.core.transformer.multi_latent_attention", "MLASelfAttention"),),
-        (),
-        ("TEColumnParallelLinear",),
+    ),
+    Fragment(
+        "latent_attention",
+        _any("own_sparse_attention"),
+        (Import("megatron.core.transformer.experimental_attention_variant.absorbed_mla", "AbsorbedMLASelfAttention"),),
     ),
     Fragment("row_linear", _any("post_norm"), (_CONFIG, _TENSOR), (), ("TENorm", "TERowParallelLinear")),
     Fragment(
@@ -177,6 +183,33 @@ FRAGMENTS: tuple[Fragment, ...] = (
     ),
     Fragment("output_linear", _any("proj_bias"), (_CONFIG,), (), ("TERowParallelLinear",)),
     Fragment("qkv_linear", _any("no_qkv_bias"), (_CONFIG,)),
+    Fragment(
+        "key_bias",
+        _any("key_bias"),
+        (
+            _CONFIG,
+            _TENSOR,
+            Import("megatron.core", "parallel_state"),
+            Import("megatron.core.tensor_parallel", "copy_to_tensor_model_parallel_region"),
+            Import("megatron.core.tensor_parallel", "reduce_from_tensor_model_parallel_region"),
+            Import("megatron.core.tensor_parallel", "set_tensor_model_parallel_attributes"),
+            Import("megatron.core.transformer.module", "MegatronModule"),
+            Import("megatron.core.transformer.utils", "make_sharded_tensors_for_checkpoint"),
+        ),
+        ("torch", "torch.nn.functional as F"),
+    ),
+    Fragment(
+        "residual_factors",
+        _any("residual_factors"),
+        (
+            _CONFIG,
+            _TENSOR,
+            _SPEC,
+            Import("megatron.core.fusions.fused_bias_dropout", "get_bias_dropout_add"),
+            Import("collections.abc", "Callable"),
+        ),
+        ("torch",),
+    ),
     Fragment("core_attention_fused", _any("fused_core_attention")),
     Fragment(
         "core_attention_eager",
@@ -353,6 +386,9 @@ def expand(features: frozenset[str]) -> frozenset[str]:
         features = features | {"self_attention"}
     if "core_attention" in features and "eager_attention" not in features:
         features = features | {"fused_core_attention"}
+    if features & {"latent_plain_query", "latent_bias"}:
+        own = "own_sparse_attention" if "key_selection" in features else "own_latent_attention"
+        features = features | {own}
     if features & BLOCK_FEATURES and "key_selection" not in features:
         features = features | {"stock_layers"}
     if "expert_layers" in features and (features & ROUTED or _replaces_mlp(features)):
@@ -488,7 +524,7 @@ def spec_lines(features: frozenset[str], naming: Naming) -> list[tuple[str, str]
     latent_norm = f"{prefix}LatentNorm"
     lines: list[tuple[bool, str, str]] = [
         (bool(features & UNFUSED) and "no_pre_attn_norm" not in features, "input_layernorm", norm),
-        ("latent_plain_query" in features, "attention.module", f"{prefix}SelfAttention"),
+        (bool(features & {"latent_plain_query", "latent_bias"}), "attention.module", f"{prefix}SelfAttention"),
         ("latent_norm" in features and "latent_plain_query" not in features, core + "linear_q_up_proj", _COLUMN),
         ("latent_norm" in features and "latent_plain_query" not in features, core + "q_layernorm", latent_norm),
         ("latent_norm" in features, core + "linear_kv_up_proj", _COLUMN),
@@ -508,9 +544,11 @@ def spec_lines(features: frozenset[str], naming: Naming) -> list[tuple[str, str]
             _projection(features, prefix),
         ),
         ("residual_multiplier" in features, "self_attn_bda", "bias_dropout_add"),
+        ("factor_on_attn_residual" in features, "self_attn_bda", f"{naming.stem}_residual_addition(config)"),
         ("plain_norm" in features and "shared_pre_norm" not in features, "pre_mlp_layernorm", norm),
         (_replaces_mlp(features), "mlp", _mlp(features, prefix)),
         ("residual_multiplier" in features, "mlp_bda", "bias_dropout_add"),
+        ("factor_on_mlp_residual" in features, "mlp_bda", f"{naming.stem}_residual_addition(config)"),
         *_expert_lines(features, prefix),
     ]
     return [(target, value) for holds, target, value in lines if holds]

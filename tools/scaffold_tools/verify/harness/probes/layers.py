@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import torch
+
 from probes.experts.find import Moe, find_moe
 from probes.graph.structure import Linear, Norm, Site, find_linears, find_norms, find_sites, sources
 from probes.graph.trace import PARTS, VIEWS, Graph, Node
@@ -45,6 +47,10 @@ class Layer:
     latent: Latent | None = None
     """Projections of a latent attention; then `q` is its query up projection, `k` and `v` the one of the latent."""
 
+    score_bias: torch.Tensor | None = None
+    """[heads, 1, S]: what keys compute and add to the scores, once that was measured."""
+    residual_factors: dict[str, str] = field(default_factory=dict)
+    """Role -> tensor of the factors, one a channel, on the residual to which a sublayer is added."""
     choice: Choice | None = None
     """How keys are chosen, where a latent attention sees only some of them."""
     inside: list[Linear] = field(default_factory=list)
@@ -342,6 +348,7 @@ def _walk(skeleton: Skeleton) -> int | None:
     before: Layer | None = None
     for layer in skeleton.layers:
         after, other, factor = _to_residual(skeleton, layer, layer.o, "norm.post_attn")
+        other = _without_factors(skeleton, layer, other, "residual.attn")
         layer.attention_factor = factor
         joined = layer.down is not None and graph.resolve(layer.down.y) in graph.ancestors(other, {layer.core})
         if layer.parallel and joined and graph.resolve(layer.down.y) not in graph.ancestors(layer.core):
@@ -358,7 +365,7 @@ def _walk(skeleton: Skeleton) -> int | None:
         stream = base = graph.resolve(after)
         if layer.down is not None and not layer.alone:
             end, other, layer.mlp_factor = _to_residual(skeleton, layer, layer.down, "norm.post_mlp")
-            base = graph.resolve(other)
+            base = graph.resolve(_without_factors(skeleton, layer, other, "residual.mlp"))
             if not layer.parallel and not _is_stream(skeleton, layer, "norm.after_attn", stream, base):
                 skeleton.complain(
                     f"{layer.prefix}residual", "the MLP's residual is not the attention's sum", graph.where(end)
@@ -435,6 +442,22 @@ def _to_residual(skeleton: Skeleton, layer: Layer, linear: Linear, role: str) ->
             factor *= ratio(graph.tensors[node.outputs[0]], graph.tensors[operand]) or 1.0
         current = node.outputs[0]
     raise Unmeasured(f"the output of {linear.weight} is not added to a residual ({_short(linear.where)})")
+
+
+def _without_factors(skeleton: Skeleton, layer: Layer, residual: int, role: str) -> int:
+    """The residual before a learned factor on each channel."""
+    graph = skeleton.graph
+    node = graph.made_by(graph.resolve(residual))
+    if node is None or node.op != "mul" or _norm_of(skeleton, residual) is not None:
+        return residual
+    data = graph.data_inputs(node)
+    weights = [graph.resolve(value) for value in node.inputs if not graph.depends[value]]
+    if len(data) != 1 or len(weights) != 1 or weights[0] not in graph.params:
+        return residual
+    if graph.tensors[weights[0]].shape != graph.tensors[data[0]].shape[-1:]:
+        return residual
+    layer.residual_factors[role] = graph.params[weights[0]]
+    return data[0]
 
 
 def _outer_add(skeleton: Skeleton, total: int, factor: float, layer: Layer) -> tuple[int, int, float]:

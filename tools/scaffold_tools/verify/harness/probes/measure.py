@@ -15,6 +15,7 @@ from probes.layers import Layer, Skeleton, assemble, unused_operators
 from probes.mixers.attention import added_scores, fit_alibi, is_rounded, read_heads, score_bend, span, visible
 from probes.mixers.delta import NORM_ROLE as GATED_NORM
 from probes.mixers.gate import Gate, output_gate
+from probes.mixers.key_bias import KeyBias, find_key_bias
 from probes.mixers.kinds import KINDS
 from probes.mixers.mla import NORM_ROLES, latent_facts, read_latent, score_scale, selects_keys
 from probes.mixers.own import note_mixer
@@ -260,7 +261,11 @@ def _attention_of(book: Notebook, graph: Graph, layer: Layer, found: dict[str, t
         heads = book.attempt("attention.heads", lambda: read_heads(graph, layer), product)
     else:
         found |= book.attempt("attention.heads", lambda: _latent(graph, layer), product) or {}
-    chosen, indexer = selection_facts(book, graph, layer, found.get("rope", (None, None))[0])
+    bias = book.attempt("attention.key_bias", lambda: find_key_bias(graph, layer), product) if layer.inside else None
+    if bias is not None:
+        chosen, indexer = _key_bias_facts(book, layer, bias), (bias.projection,)
+    else:
+        chosen, indexer = selection_facts(book, graph, layer, found.get("rope", (None, None))[0])
     found |= chosen
     seen = None if chosen else book.attempt("attention.window", lambda: span(graph, layer), product)
     if seen is not None:
@@ -281,9 +286,20 @@ def _attention_of(book: Notebook, graph: Graph, layer: Layer, found: dict[str, t
         names = ", ".join(one.weight.removeprefix(layer.prefix) for one in rest)
         what = "choose the keys that a query sees" if selects_keys(graph, layer.site) else "act inside the attention"
         book.fail("attention.inside", f"{names} {what}, beside its projections", rest[0].where)
-    if selects_keys(graph, layer.site):
+    if selects_keys(graph, layer.site) and bias is None:
         found["attention.selection"] = (True, layer.site.softmax.where)
     return heads
+
+
+def _key_bias_facts(book: Notebook, layer: Layer, bias: KeyBias) -> dict[str, tuple[Any, str | None]]:
+    layer.score_bias = bias.added
+    where = bias.projection.where
+    note_linear(book, "attn.key_bias.proj", bias.projection)
+    note_tensor(book, "attn.key_bias.rate", bias.rate, "other")
+    found: dict[str, tuple[Any, str | None]] = {"attention.key_bias": (True, where)}
+    if bias.keep is not None:
+        found["attention.keep"] = (bias.keep, where)
+    return found | {"attention.window": (None, where), "attention.chunk": (None, where)}
 
 
 def _gate_facts(book: Notebook, graph: Graph, layer: Layer, gate: Gate) -> dict[str, tuple[Any, str | None]]:
@@ -361,6 +377,8 @@ def _layer_roles(book: Notebook, layer: Layer, packing: str | None, fit: Any) ->
         _mixer_roles(book, layer, packing)
     if layer.down is not None and layer.moe is None:
         _mlp_roles(book, layer, fit)
+    for role, name in layer.residual_factors.items():
+        note_tensor(book, role, name, "other")
     for role, norm in layer.norms.items():
         if role == "norm.v":
             book.fail("norm.v", "values are normalised", norm.where)
@@ -385,6 +403,9 @@ def _mixer_roles(book: Notebook, layer: Layer, packing: str | None) -> None:
             note_linear(book, role, linear)
     elif layer.q.node == layer.k.node:
         note_linear(book, "attn.qkv", layer.q, packing)
+    elif layer.k.node == layer.v.node:
+        note_linear(book, "attn.q", layer.q)
+        note_linear(book, "attn.kv", layer.k, packing)
     else:
         for role, linear in (("attn.q", layer.q), ("attn.k", layer.k), ("attn.v", layer.v)):
             note_linear(book, role, linear)
@@ -495,7 +516,12 @@ def _bias_facts(book: Notebook, skeleton: Skeleton) -> None:
 
     layers = [layer for layer in skeleton.layers if not layer.recurrent]
     if layers:
-        all_or_none("bias.qkv", [linear for layer in layers for linear in layer.projections()])
+        down = [linear for layer in layers if layer.latent for linear in layer.latent.to_latents()]
+        nodes = {linear.node for linear in down}
+        projections = [linear for layer in layers for linear in layer.projections() if linear.node not in nodes]
+        all_or_none("bias.qkv", projections)
+        if down:
+            all_or_none("mla.down_bias", down)
         word = placed([layer.o.bias is not None for layer in layers])
         if word is not None and len(layers) == len(skeleton.layers):
             book.fact("bias.o.layers", word, layers[-1].o.where)

@@ -41,6 +41,8 @@ SIZES: tuple[Size, ...] = (
         "feed-forward width",
     ),
     Size(("intermediate_multiple_size", "expansion_ratio"), 3, 5, "feed-forward width over hidden size"),
+    Size(("block_multiple_of", "multiple_of", "ffn_multiple_of"), 24, 20, "what a feed-forward width is rounded to"),
+    Size(("lru_width",), 72, 108, "channels of a linear recurrence; heads divide it"),
     Size(("intermediate_size_mlp",), 128, 160, "feed-forward width of dense layers beside experts"),
     Size(("moe_intermediate_size", "expert_ffn_hidden_size", "moe_ffn_hidden_size"), 40, 56, "width of one expert"),
     Size(
@@ -61,6 +63,7 @@ SIZES: tuple[Size, ...] = (
     ),
     # Windows are shorter than the sequence, so that a window that is off by one, or absent, changes logits.
     Size(("sliding_window", "sliding_window_size", "window_size", "attention_window_size"), 5, 7, "attention window"),
+    Size(("keep_window_size",), 23, 19, "keys that a query keeps"),
     Size(("attention_chunk_size",), 6, 9, "chunked attention"),
     Size(("floor_scale",), 13, 11, "positions from one step of a query's temperature to the next; two are in sight"),
     # Experts.
@@ -144,12 +147,15 @@ class Sizes:
     head_dim_is_quotient: bool
     """An explicit head_dim is hidden size / heads, as code expects that does not use the key throughout."""
     why: str
+    rotary_kept: bool = False
+    """The share of a head that rotates is the model's own."""
 
 
 USUAL_SIZES: tuple[Sizes, ...] = (
     Sizes(HEADS, False, "every size tells one thing from another"),
     Sizes(HEADS, True, "code that projects from hidden size to hidden size, whatever head_dim says"),
     Sizes({"a": (4, 2), "b": (8, 2)}, False, "code that cuts heads into four blocks"),
+    Sizes(HEADS, True, "the same, and code that cuts a head into parts of which one rotates", rotary_kept=True),
 )
 """What a toy tries, in this order."""
 
@@ -282,6 +288,7 @@ SCALARS: tuple[Scalar, ...] = (
     Scalar(r"attn_logit_softcapping", 2.7, 1.9, "low enough to bend toy scores"),
     Scalar(r"final_logit_softcapping|logits_soft_cap|logit_softcap", 3.3, 4.1, "low enough to bend toy logits"),
     Scalar(r"query_pre_attn_scalar", 37, 53, "not head_dim", integer=True),
+    Scalar(r".*ffn.*multiplier", 1.37, 0.71, "far enough from one that rounding up does not hide it"),
     Scalar(r"clip_qkv|qkv_clip", 0.83, 1.17, "low enough to clip"),
     Scalar(r"swiglu_limit|glu_limit", 0.91, 1.27, "low enough to clip"),
     Scalar(r"routed_scaling_factor|moe_router_scaling_factor", 1.73, 2.31, "scale of routed experts"),

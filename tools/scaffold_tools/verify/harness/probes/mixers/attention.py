@@ -131,6 +131,8 @@ def _parts(
             name: graph.rows(linear.y).reshape(length, heads, -1).transpose(0, 1) for name, linear, heads in pairs
         }
         return None, parts | {"q": parts["q"][..., : parts["q"].shape[-1] // share]}
+    if len(nodes) == 2 and layer.k.node == layer.v.node and dim == value_dim:
+        return _key_value_parts(graph, layer, groups, q, v)
     if len(nodes) == 2 or dim != value_dim:
         raise Unmeasured("two of q, k and v share a projection")
     whole = graph.rows(layer.q.y)
@@ -142,6 +144,26 @@ def _parts(
     if not fitting:
         raise Unmeasured("a fused q, k, v projection of unknown packing")
     return "|".join(packing for packing, _ in fitting), fitting[0][1]
+
+
+def _key_value_parts(
+    graph: Graph, layer: Layer, groups: int, q: torch.Tensor, v: torch.Tensor
+) -> tuple[str, dict[str, torch.Tensor]]:
+    """As `_parts`, for queries of their own and one projection of keys and values."""
+    count, length, dim = q.shape[0], graph.length, q.shape[-1]
+    query = graph.rows(layer.q.y).reshape(length, count, -1).transpose(0, 1)
+    whole = graph.rows(layer.k.y)
+    fitting = []
+    for order in ("kv", "vk"):
+        halves = whole.reshape(length, 2, groups, dim).unbind(1)
+        turns = whole.reshape(length, groups, 2, dim).unbind(2)
+        for word, pieces in (("concat", halves), ("grouped", turns)):
+            parts = {name: piece.transpose(0, 1) for name, piece in zip(order, pieces, strict=True)}
+            if torch.equal(_clipped_like(parts["v"], v), v):
+                fitting.append((f"{word}:{','.join(order)}", parts))
+    if not fitting or query.shape[-1] != dim:
+        raise Unmeasured("a fused projection of keys and values of unknown packing")
+    return "|".join(packing for packing, _ in fitting), {"q": query, **fitting[0][1]}
 
 
 def _clipped_like(part: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
@@ -316,6 +338,8 @@ def score_bend(graph: Graph, layer: Layer, heads: Heads) -> Bend:
     seen = visible(graph, layer)
     if (added := added_scores(graph, layer)) is not None:
         scores = scores - added
+    if layer.score_bias is not None:
+        scores = scores - layer.score_bias
     tanh = next((node for node in layer.site.between if node.op == "tanh"), None)
     if any(node.op == "sub" for node in layer.site.between):  # the row maximum is subtracted: compare row by row
         return _row_bend(scores, raw, seen)
