@@ -20,7 +20,7 @@ class FactRule(NamedTuple):
     """The field's common default, for a blueprint without a probe."""
 
 
-OWN = ("selective", "short_conv")
+OWN = ("selective", "short_conv", "lru")
 """Mixers that megatron-core has no module for: beginnings of the names of their facts and roles."""
 SIZES = ("hidden_size", "n_embd", "d_model", "dim")
 RULES: tuple[FactRule, ...] = (
@@ -119,6 +119,13 @@ RULES: tuple[FactRule, ...] = (
     FactRule("short_conv.conv_width", "int", ("conv_L_cache",)),
     FactRule("short_conv.bias", "flag", ("conv_bias",)),
     FactRule("short_conv.gate_place", "int"),
+    FactRule("lru.layers", "layers", ("layers_block_type", "layer_types")),
+    FactRule("lru.width", "int", ("lru_width",)),
+    FactRule("lru.heads", "int", ("num_attention_heads",)),
+    FactRule("lru.conv_width", "int", ("conv1d_width",)),
+    FactRule("lru.bias", "flag"),
+    FactRule("lru.activation", "word"),
+    FactRule("lru.power", "float"),
     FactRule("mlp.layers", "layers", ("layers_block_type",)),
     FactRule("mixer.layers", "layers", ("layers_block_type",)),
     FactRule("delta.layers", "layers", ("layer_types",)),

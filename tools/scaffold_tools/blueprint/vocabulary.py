@@ -120,6 +120,13 @@ ROLES: tuple[RoleRow, ...] = (
     RoleRow("selective.out", "output projection of a Mamba 1 layer [H, inner]"),
     RoleRow("short_conv.in", "input, its gate and the gate on the output of a short convolution [3*channels, H]"),
     RoleRow("short_conv.conv", "a gated short convolution [channels, 1, width]"),
+    RoleRow("lru.gate", "gate on the output of a linear recurrent unit [width, H]"),
+    RoleRow("lru.in", "input of a linear recurrent unit [width, H]"),
+    RoleRow("lru.conv", "causal convolution of the input of a linear recurrent unit [width, 1, taps]"),
+    RoleRow("lru.input_gate", "gate on what a linear recurrent unit writes [heads, width/heads, width/heads]"),
+    RoleRow("lru.decay_gate", "gate on what it forgets [heads, width/heads, width/heads]"),
+    RoleRow("lru.decay", "decay of every channel, before softplus [width]"),
+    RoleRow("lru.out", "output projection of a linear recurrent unit [H, width]"),
     RoleRow("short_conv.out", "output projection of a gated short convolution [H, channels]"),
     RoleRow("buffer", "a saved buffer that the code recomputes (inv_freq, masks)"),
 )
@@ -242,6 +249,13 @@ FACTS: tuple[FactRow, ...] = (
     FactRow("short_conv.conv_width", "int", "its taps"),
     FactRow("short_conv.bias", "bool", "it and its projections have biases"),
     FactRow("short_conv.gate_place", "int", "which third of the projection's rows gates the output; 0 is the first"),
+    FactRow("lru.layers", "list[bool] per layer", "a real-gated linear recurrent unit in the place of attention"),
+    FactRow("lru.width", "int", "channels of a linear recurrent unit"),
+    FactRow("lru.heads", "int", "blocks of channels that each of its gates sees"),
+    FactRow("lru.conv_width", "int", "taps of its causal convolution"),
+    FactRow("lru.bias", "bool", "its projections and its convolution have biases"),
+    FactRow("lru.activation", "'gelu_tanh' | 'gelu' | 'silu' | 'relu'", "curve of the gate on its output"),
+    FactRow("lru.power", "float", "c: a channel decays by exp(-c * softplus(decay)) to the power of its gate"),
     FactRow("mixer.layers", "list[bool] per layer", "something mixes positions; without the fact: in every layer"),
     FactRow(
         "mlp.layers", "list[bool] per layer", "an MLP or experts follow the mixer; without the fact: in every layer"

@@ -402,5 +402,9 @@ def mapping_words(mappings: Mappings, blueprint: Blueprint) -> dict[str, object]
 def local_names(mappings: Mappings) -> frozenset[str]:
     """Mapping classes that the family's folder brings along."""
     used = {row.name for row in mappings.fused}
-    own = {local.name for local in mappings.local} | LOCAL_EXPERT_CLASSES | {FUSED_GATE_UP, FUSED_UP_GATE, *dict(OWN_ROWS)}
+    own = (
+        {local.name for local in mappings.local}
+        | LOCAL_EXPERT_CLASSES
+        | {FUSED_GATE_UP, FUSED_UP_GATE, *dict(OWN_ROWS)}
+    )
     return frozenset(used & own)

@@ -62,7 +62,7 @@ BLOCK_FEATURES = frozenset(
     {"latent_attention", "expert_layers", "mixer", "layer_exceptions", "final_norm_eps", "no_final_norm"}
 )
 """Layers that differ from each other, or that the spec of one layer does not build."""
-MIXERS = ("mamba", "selective", "short_conv")
+MIXERS = ("mamba", "selective", "short_conv", "lru")
 """Features of layers whose mixer is not attention, each with a template and a function for its spec."""
 ROUTED = frozenset({"own_router", "sparse_mixer", "expert_post_norm"})
 """What changes the experts themselves."""
@@ -312,7 +312,7 @@ FRAGMENTS: tuple[Fragment, ...] = (
         ("torch", "torch.nn.functional as F"),
         ("TELayerNormColumnParallelLinear", "TERowParallelLinear"),
     ),
-    Fragment("causal_convolution", _any("selective", "short_conv")),
+    Fragment("causal_convolution", _any("selective", "short_conv", "lru")),
     Fragment(
         "selective",
         _any("selective"),
@@ -323,6 +323,7 @@ FRAGMENTS: tuple[Fragment, ...] = (
         ("math",),
     ),
     Fragment("short_conv", _any("short_conv")),
+    Fragment("lru", _any("lru")),
     Fragment(
         "block_spec",
         _any(*(f"{kind}_some" for kind in MIXERS), "some_bare_layers", "lone_mlps"),

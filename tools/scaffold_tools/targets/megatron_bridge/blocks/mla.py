@@ -87,12 +87,6 @@ def _gaps(blueprint: Blueprint) -> tuple[Gap, ...]:
             "an attention without rotation in the modeling module",
         ),
         (
-            blueprint.value("rope.pairing") == "half",
-            "rope.pairing",
-            "megatron-core's latent attention rotates dimensions 2i and 2i+1 together, this model i and i + dim/2",
-            "a mapping that interleaves the rotated rows of the query and latent projections",
-        ),
-        (
             blueprint.value("rope.dim") not in (None, blueprint.value("mla.rope_dim")),
             "rope.dim",
             "a part of the positional dimensions does not rotate",
@@ -101,7 +95,7 @@ def _gaps(blueprint: Blueprint) -> tuple[Gap, ...]:
         (
             bool(blueprint.value("bias.qkv")),
             "bias.qkv",
-            "the projections of megatron-core's latent attention have no bias (multi_latent_attention.py: bias=False)",
+            "projections from the latents have no bias in megatron-core (multi_latent_attention.py: bias=False)",
             "projections with biases in the attention of the modeling module",
         ),
         (
@@ -164,6 +158,18 @@ def _part(blueprint: Blueprint, naming: Naming) -> Part:
         )
     if blueprint.value("mla.q_rank") is None:
         features.append("latent_plain_query")
+    if blueprint.value("mla.down_bias"):
+        features.append("latent_bias")
+        fields += (
+            ProviderField(
+                "add_latent_bias",
+                "bool",
+                "False",
+                expression(blueprint, "mla.down_bias"),
+                True,
+                "Biases of the projections to the latents; megatron-core has none.",
+            ),
+        )
     return Part(
         features=tuple(features),
         fields=fields,
@@ -180,7 +186,7 @@ ROWS: tuple[BlockRow, ...] = (
         "megatron-core's latent attention is chosen by the layer spec, and its norms have the layer norms' epsilon",
         (
             *(fact for fact, _, _ in SIZES),
-            *("mla.norm.kind", "mla.norm.zero_centered", "mla.norm.eps", "mla.score_mscale"),
+            *("mla.norm.kind", "mla.norm.zero_centered", "mla.norm.eps", "mla.score_mscale", "mla.down_bias"),
             *("head_dim", "attention.scale", "rope.pairing", "rope.dim", "rope.fraction", "rope.sets", "bias.qkv"),
             "attention.selection",
         ),

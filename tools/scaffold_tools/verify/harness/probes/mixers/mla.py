@@ -34,6 +34,10 @@ class Latent:
         """The linears that take the residual stream: of queries, of keys and values."""
         return (self.q_a or self.q, self.kv_a)
 
+    def to_latents(self) -> tuple[Linear, ...]:
+        """The projections whose outputs are latents."""
+        return (self.kv_a,) if self.q_a is None else (self.q_a, self.kv_a)
+
     def linears(self) -> tuple[Linear, ...]:
         """All of them, in call order."""
         found = (self.q_a, self.q, self.kv_a, self.kv_b)
