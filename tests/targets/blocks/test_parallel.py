@@ -13,6 +13,7 @@ import pytest
 from scaffold_tools.paths import harness_dir
 from scaffold_tools.verify.lane import LaneSession
 from scaffold_tools.verify.lane_env import find_lane
+from targets.blocks.expert_configs import EXPERTS
 from targets.blocks.mixer_configs import MIXERS
 from targets.blocks.models import MODELS, Model
 from targets.blocks.packages import write_package
@@ -21,7 +22,7 @@ from targets.blocks.wiring_configs import WIRINGS
 
 pytestmark = pytest.mark.lane
 
-DERIVED = {**MIXERS, **WIRINGS}
+DERIVED = {**MIXERS, **WIRINGS, **EXPERTS}
 """Configs whose blueprints are derived, not written by hand."""
 WORKER = Path(__file__).parent / "parallel_worker.py"
 RUNS: tuple[tuple[str, str, dict[str, Any]], ...] = (
@@ -39,10 +40,23 @@ RUNS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("olmo2", "tp", {}),
     ("selective", "tp_sp", {}),
     ("short_conv", "tp_sp", {}),
+    ("experts_groups_shared", "ep", {}),
+    ("experts_stacked_biases", "ep", {}),
+    ("experts_softmax_bias", "ep", {}),
+    ("sparse_mixer", "ep", {}),
+    ("experts_groups_shared", "tp_sp", {}),
+    ("experts_shared_gate", "tp_sp", {}),
+    ("experts_groups_shared", "pp", {}),
+    ("latent", "tp_sp", {}),
+    ("latent_halves_biases", "tp_sp", {}),
+    ("latent_halves_biases", "pp", {}),
+    ("chosen_keys", "tp_sp", {}),
+    ("chosen_keys", "ep", {}),
     ("norms_inside", "tp", {}),
     ("last_bias", "pp", {}),
     ("post_norm", "tp_sp", {}),
     ("head_transform", "tp_sp", {}),
+    ("key_bias", "tp_sp", {}),
 )
 IDS = ["-".join((name, mode, *changes)) for name, mode, changes in RUNS]
 

@@ -12,8 +12,10 @@ import pytest
 from scaffold_tools.blueprint.facts import Const
 from scaffold_tools.render.style import lint_many
 from scaffold_tools.targets.megatron_bridge.blocks import choose_blocks
+from scaffold_tools.targets.megatron_bridge.rules import settle
 from scaffold_tools.verify.lane import LaneSession
 from targets.blocks.models import Model
+from targets.blocks.packages import lane_profile
 from targets.blocks.pipeline import blueprint_of
 from targets.blocks.test_parity import verify
 from targets.blocks.test_render import _STRICT
@@ -62,6 +64,12 @@ WRONG: tuple[tuple[str, str, Callable[[Model], Model]], ...] = (
         "norms_inside_the_residual",
         _with_roles({"norm.after_attn": "norm.post_attn", "norm.after_mlp": "norm.post_mlp"}),
     ),
+    ("key_bias", "one_key_more", _with_fact("attention.keep", 24)),
+    (
+        "key_bias",
+        "factors_swapped",
+        _with_roles({"residual.attn": "residual.mlp", "residual.mlp": "residual.attn"}),
+    ),
     ("head_transform", "another_curve", _with_fact("head.activation", "gelu_tanh")),
     ("head_transform", "no_norm_in_the_last_layer", _with_fact("norm.pre_attn.layers", "but_last")),
     ("head_transform", "norms_swapped", _with_roles({"head.norm": "norm.final", "norm.final": "head.norm"})),
@@ -84,6 +92,13 @@ def test_facts_of_the_ends_are_words_right_for_every_number_of_layers(models: di
     assert models["last_bias"].blueprint.value("bias.o.layers") == "last"
     assert models["head_transform"].blueprint.value("norm.pre_attn.layers") == "but_first"
     assert models["post_norm"].blueprint.value("norm.before_head") is False
+
+
+def test_experts_that_a_config_counts_and_no_layer_has_are_not_built(models: dict[str, Model]) -> None:
+    settings = settle(models["key_bias"].blueprint, lane_profile()).settings
+    assert [row.code for row in settings if row.attribute == "num_moe_experts"] == ["None"]
+    settings = settle(models["post_norm"].blueprint, lane_profile()).settings
+    assert not [row for row in settings if row.attribute == "num_moe_experts"]
 
 
 def test_norms_on_both_sides_of_one_projection_are_a_gap(models: dict[str, Model]) -> None:

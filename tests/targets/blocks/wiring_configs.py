@@ -31,4 +31,9 @@ WIRINGS: dict[str, dict[str, Any]] = {
         num_attention_heads=8, num_hidden_layers=5, max_position_embeddings=128, local_attention=16,
         global_attn_every_n_layers=3, pad_token_id=0, tie_word_embeddings=True,
     ),
+    "key_bias": _config(
+        "doge", "DogeForCausalLM", hidden_size=256, intermediate_size=704, num_attention_heads=8,
+        num_key_value_heads=4, num_hidden_layers=4, max_position_embeddings=128, keep_window_size=64,
+        attention_bias=True, tie_word_embeddings=False,
+    ),
 }  # fmt: skip
