@@ -24,9 +24,9 @@ from targets.blocks.packages import lane_profile
 __all__ = ["lane"]
 pytestmark = pytest.mark.lane
 TESTS = Path(__file__).parent.parent
+UNSEEN = TESTS / "targets" / "unseen"
 FOLDERS = {
-    "ladder": TESTS / "targets" / "unseen" / "ladder",
-    "weir": TESTS / "targets" / "unseen" / "weir",
+    **{folder.name: folder for folder in sorted(UNSEEN.iterdir()) if (folder / "config.json").is_file()},
     "quarry": TESTS / "blueprint" / "unseen" / "plain",
     "parallel": TESTS / "blueprint" / "unseen" / "parallel",
 }
@@ -67,6 +67,7 @@ def test_an_architecture_that_nobody_knows_is_proven(lane: LaneSession, tmp_path
 WRONG = (
     ("ladder", "attn.qkv", {"packing": "per_head:q,k,v"}),
     ("weir", "mlp.gate_up", {"packing": "concat:gate,up"}),
+    ("tundra", "attn.kv", {"packing": "grouped:k,v"}),
 )
 
 

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import itertools
 import math
+import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from scaffold_tools.blueprint.facts import Const, Expression, LayerRule, PerLayer, Product, Term
-from scaffold_tools.blueprint.layer_rules import flags
+from scaffold_tools.blueprint.facts import Chosen, Const, Expression, LayerRule, PerLayer, Product, Rounded, Term
+from scaffold_tools.blueprint.layer_rules import fit, flags
 
 POWERS = (1.0, -1.0, 0.5, -0.5)
 CONSTANTS: tuple[float, ...] = (1, 2, 3, 4, 8, 0.5, 0.25, 1 / 3, 2 / 3)
 """Factors that code writes out (`4 * hidden_size`); anything else is no formula but a coincidence."""
+WIDTHS = ("hidden_size", "n_embd", "d_model", "dim")
 TOLERANCE = 3e-6
 
 Attributes = Mapping[str, Any]
@@ -84,6 +86,8 @@ def fit_number(
             same(a, evaluate(quotient, toys.a)) and same(b, evaluate(quotient, toys.b))
         ):
             return quotient
+    if rounded := fit_rounded(a, b, toys, hints):
+        return rounded
     if same(a, b):
         return Const(a)
     if a <= 0 or b <= 0:
@@ -113,6 +117,43 @@ def _product(a: float, b: float, toys: Toys) -> Product | None:
     return None
 
 
+SHARES = (1.0, 2 / 3, 8 / 3, 4.0)
+"""Widths over a key before they are rounded up: with gates, two thirds of what it is without."""
+
+
+def fit_rounded(a: float, b: float, toys: Toys, hints: Iterable[str] = ()) -> Rounded | None:
+    """A width that is rounded up to a multiple, by keys that are named like one; None where it is not."""
+    multiples = [key for key in toys.keys if "multiple_of" in key]
+    factors = [*(key for key in toys.keys if "multiplier" in key), None]
+    for multiple, width, factor, share in itertools.product(multiples, (*hints, *WIDTHS), factors, SHARES):
+        found = Rounded(width, factor, multiple, share)
+        try:
+            if same(a, evaluate(found, toys.a)) and same(b, evaluate(found, toys.b)):
+                return found
+        except (KeyError, TypeError):
+            continue
+    return None
+
+
+def narrowed(value: float) -> float:
+    """A number rounded to bfloat16, ties to even."""
+    bits = int.from_bytes(struct.pack(">f", value), "big")
+    bits += 0x7FFF + ((bits >> 16) & 1)
+    return float(struct.unpack(">f", ((bits >> 16) << 16).to_bytes(4, "big"))[0])
+
+
+def fit_narrowed(a: float, b: float, toys: Toys) -> Product | None:
+    """A power of a width that gives both numbers once it is rounded to bfloat16; None where none does."""
+    for width, power in itertools.product(WIDTHS, POWERS):
+        found = Product((Term(width, power),))
+        try:
+            if same(a, narrowed(evaluate(found, toys.a))) and same(b, narrowed(evaluate(found, toys.b))):
+                return found
+        except (KeyError, TypeError):
+            continue
+    return None
+
+
 def _varies(term: tuple[str, float, float, float]) -> bool:
     return abs(term[2] - term[3]) > TOLERANCE
 
@@ -130,16 +171,54 @@ def fit_layers(a: list[Any], b: list[Any], toys: Toys, hints: Iterable[str] = ()
         for label in cases_a:
             if label not in cases_b:
                 break
-            one, other = cases_a[label], cases_b[label]
-            value = fit_number(one, other, toys, hints) if is_number(one) and is_number(other) else None
-            if value is None and same(one, other):
-                value = Const(one)
-            if not isinstance(value, (Const, Product)):
+            value = _one_value(cases_a[label], cases_b[label], toys, hints)
+            if value is None:
                 break
             cases.append((label, value))
         else:
             return PerLayer(key, tuple(cases))
+    return _fit_counted(a, b, toys, hints)
+
+
+def _fit_counted(a: list[Any], b: list[Any], toys: Toys, hints: Iterable[str]) -> Chosen | None:
+    """One of two values a layer, by counting layers."""
+    layers = next((key for key in toys.keys if toys.a.get(key) == len(a) and toys.b.get(key) == len(b)), None)
+    sides = [_two_sides(values) for values in (a, b)]
+    if layers is None or sides[0] is None or sides[1] is None:
+        return None
+    (flags_a, *values_a), (flags_b, *values_b) = sides
+    for turned in (False, True):
+        rule = fit(
+            [flag != turned for flag in flags_a],
+            [flag != turned for flag in flags_b],
+            (toys.a, toys.b),
+            layers,
+            toys.keys,
+        )
+        if rule is None:
+            continue
+        found = [_one_value(one, other, toys, hints) for one, other in zip(values_a, values_b, strict=True)]
+        if None in found:
+            return None
+        first, rest = reversed(found) if turned else found
+        return Chosen(rule, first, rest)  # type: ignore[arg-type]
     return None
+
+
+def _two_sides(values: list[Any]) -> tuple[list[bool], Any, Any] | None:
+    """(where the first value is, the first value, the other); None for more values, or one."""
+    other = next((value for value in values if not same(value, values[0])), values[0])
+    flags = [same(value, values[0]) for value in values]
+    if all(flags) or any(not flag and not same(value, other) for flag, value in zip(flags, values, strict=True)):
+        return None
+    return flags, values[0], other
+
+
+def _one_value(one: Any, other: Any, toys: Toys, hints: Iterable[str]) -> Const | Product | None:
+    value = fit_number(one, other, toys, hints) if is_number(one) and is_number(other) else None
+    if value is None and same(one, other):
+        value = Const(one)
+    return value if isinstance(value, (Const, Product)) else None
 
 
 def _labels(value: Any, count: int) -> bool:
@@ -165,6 +244,13 @@ def evaluate(expression: Expression, attributes: Attributes, layers: int | None 
         return expression.value
     if isinstance(expression, LayerRule):
         return flags(expression, attributes, attributes[expression.layers] if layers is None else layers)
+    if isinstance(expression, Chosen):
+        rule = expression.rule
+        holds = flags(rule, attributes, attributes[rule.layers] if layers is None else layers)
+        yes, no = (evaluate(one, attributes) for one in (expression.yes, expression.no))
+        return [yes if flag else no for flag in holds]
+    if isinstance(expression, Rounded):
+        return _rounded(expression, attributes)
     if isinstance(expression, PerLayer):
         labels = attributes[expression.key]
         cases = dict(expression.cases)
@@ -180,12 +266,25 @@ def evaluate(expression: Expression, attributes: Attributes, layers: int | None 
     return value
 
 
+def _rounded(expression: Rounded, attributes: Attributes) -> int:
+    width = int(round(3 * expression.share) * attributes[expression.width] / 3)
+    if expression.factor is not None:
+        width = int(attributes[expression.factor] * width)
+    multiple = int(attributes[expression.multiple])
+    return -(-width // multiple) * multiple
+
+
 def keys_of(expression: Expression | None) -> tuple[str, ...]:
     """The config keys that an expression reads."""
     if isinstance(expression, Product):
         return tuple(term.key for term in expression.terms)
     if isinstance(expression, LayerRule):
-        return expression.keys
+        return tuple(key for key in expression.keys if not key.isdigit())
+    if isinstance(expression, Chosen):
+        parts = (expression.rule, expression.yes, expression.no)
+        return tuple(dict.fromkeys(key for part in parts for key in keys_of(part)))
+    if isinstance(expression, Rounded):
+        return tuple(key for key in (expression.width, expression.factor, expression.multiple) if key is not None)
     if isinstance(expression, PerLayer):
         inner = [key for _, case in expression.cases for key in keys_of(case)]
         return tuple(dict.fromkeys([expression.key, *inner]))
@@ -200,6 +299,11 @@ def shown(expression: Expression | None) -> str:
         return repr(expression.value)
     if isinstance(expression, LayerRule):
         return f"{expression.rule} {', '.join(expression.keys)}"
+    if isinstance(expression, Chosen):
+        return f"{shown(expression.yes)} in {shown(expression.rule)}, else {shown(expression.no)}"
+    if isinstance(expression, Rounded):
+        factor = f" * {expression.factor}" if expression.factor else ""
+        return f"{expression.share:g} * {expression.width}{factor}, up to a multiple of {expression.multiple}"
     if isinstance(expression, PerLayer):
         return f"by {expression.key}: " + ", ".join(f"{label} {shown(case)}" for label, case in expression.cases)
     parts = [] if expression.constant == 1 else [f"{expression.constant:g}"]

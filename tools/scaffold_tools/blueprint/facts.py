@@ -79,7 +79,18 @@ class Chosen:
     op: Literal["chosen"] = "chosen"
 
 
-Expression = Const | Product | PerLayer | LayerRule | Chosen
+@dataclass(frozen=True)
+class Rounded:
+    """`multiple * ceil(int(factor * int(share * width)) / multiple)`: how code after Llama 1 sizes its MLP."""
+
+    width: str
+    factor: str | None
+    multiple: str
+    share: float
+    op: Literal["rounded"] = "rounded"
+
+
+Expression = Const | Product | PerLayer | LayerRule | Chosen | Rounded
 
 
 @dataclass(frozen=True)

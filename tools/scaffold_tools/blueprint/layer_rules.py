@@ -88,15 +88,18 @@ def fit(
     b: list[bool],
     toys: tuple[Mapping[str, Any], Mapping[str, Any]],
     layers: str,
-    others: Sequence[str] = (),
+    others: Sequence[str] | None = None,
 ) -> LayerRule | None:
     """The first rule that gives the flags of both toys.
 
     Args:
         layers: the config key of the number of layers.
-        others: further keys, which may hold a number of layers under a name of their own.
+        others: further keys, which may hold a number of layers under a name of their own; with them, numbers that
+            stand in the code are tried too.
     """
-    rules = itertools.chain(_candidates(toys[0], layers), _by_other_keys(toys, layers, others), _written_out(a, layers))
+    rules = _candidates(toys[0], layers)
+    if others is not None:
+        rules = itertools.chain(rules, _by_other_keys(toys, layers, others), _written_out(a, layers))
     for rule in rules:
         if _gives(rule, toys[0], a) and _gives(rule, toys[1], b):
             return rule

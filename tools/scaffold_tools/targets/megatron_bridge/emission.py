@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from scaffold_tools.blueprint.facts import Const, Expression, PerLayer, Product
+from scaffold_tools.blueprint.facts import Chosen, Const, Expression, LayerRule, PerLayer, Product, Rounded
 from scaffold_tools.render.literals import checked_identifier, python_literal
 
-Scalar = Const | Product
+Scalar = Const | Product | Rounded
 
 
 def config_path(key: str, root: str = "hf_config") -> str:
@@ -35,6 +35,8 @@ def scalar(expression: Scalar) -> str:
     """Code of a constant or of a product of powers of config keys."""
     if isinstance(expression, Const):
         return python_literal(expression.value)
+    if isinstance(expression, Rounded):
+        return _rounded(expression)
     factors = [] if expression.constant == 1.0 else [python_literal(_tidy(expression.constant))]
     for term in expression.terms:
         path = config_path(term.key)
@@ -44,14 +46,36 @@ def scalar(expression: Scalar) -> str:
 
 def whole(expression: Scalar) -> str:
     """Code of a whole number: `hf_config.width // hf_config.heads`, for a float is no size."""
-    if isinstance(expression, Const) or all(term.power == 1.0 for term in expression.terms):
+    if isinstance(expression, Rounded):
+        return _rounded(expression)
+    if isinstance(expression, Const):
         return scalar(expression)
+    if all(term.power == 1.0 for term in expression.terms):
+        share = round(1.0 / expression.constant) if 0 < expression.constant < 1 else 1
+        if share == 1 or abs(share * expression.constant - 1.0) > 1e-9:
+            return scalar(expression)
+        top = scalar(Product(expression.terms))
+        return f"{f'({top})' if ' ' in top else top} // {share}"
     if any(abs(term.power) != 1.0 for term in expression.terms) or not float(expression.constant).is_integer():
         return f"round({scalar(expression)})"
     above = Product(tuple(term for term in expression.terms if term.power > 0), expression.constant)
     below = [config_path(term.key) for term in expression.terms if term.power < 0]
     top = scalar(above)
     return f"{f'({top})' if ' ' in top else top} // {below[0] if len(below) == 1 else f'({" * ".join(below)})'}"
+
+
+def _rounded(expression: Rounded) -> str:
+    """Dividing what is negative rounds up."""
+    width = f"int({python_literal(expression.share)} * {config_path(expression.width)})"
+    for nominator in (2, 8):
+        if expression.share == nominator / 3:
+            width = f"int({nominator} * {config_path(expression.width)} / 3)"
+    if expression.share == 1.0:
+        width = config_path(expression.width)
+    if expression.factor is not None:
+        width = f"int({config_path(expression.factor)} * {width})"
+    multiple = config_path(expression.multiple)
+    return f"-(-{width} // {multiple}) * {multiple}"
 
 
 def _tidy(number: float) -> float | int:
@@ -77,3 +101,29 @@ def label_flags(expression: PerLayer, labels: Sequence[str], name: str = "kind")
         f"{name} == {python_literal(labels[0])}" if len(labels) == 1 else f"{name} in {python_literal(tuple(labels))}"
     )
     return f"[int({test}) for {name} in {config_path(expression.key)}]"
+
+
+LAYER_CODE: dict[str, str] = {
+    "listed": "layer in {0}",
+    "from": "layer >= {0}",
+    "unlisted_every": "layer not in {0} and (layer + 1) % {1} == 0",
+    "every_at": "layer % {0} == {1}",
+    "from_every": "layer >= {0} and layer % {1} == 0",
+    "every_between": "(layer + 1) % {0} == 0 and {1} <= layer <= {2}",
+    "every_last": "(layer + 1) % {0} == 0",
+    "every_first": "layer % {0} == 0",
+}
+"""Rule of `blueprint/layer_rules.py` -> its condition over `layer` and the values of its keys."""
+
+
+def rule_flags(rule: LayerRule, holds: bool = True) -> str:
+    """Code that gives 1 for each layer in which a rule holds (or does not)."""
+    numbers = [key if key.isdigit() else config_path(key) for key in rule.keys]
+    condition = LAYER_CODE[rule.rule].format(*numbers)
+    condition = condition if holds else f"not ({condition})"
+    return f"[int({condition}) for layer in range({config_path(rule.layers)})]"
+
+
+def value_flags(expression: Chosen, value: Const | Product) -> str:
+    """Code that gives 1 for each layer that has the value."""
+    return rule_flags(expression.rule, expression.yes == value)

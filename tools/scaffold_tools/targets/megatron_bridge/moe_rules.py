@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from scaffold_tools.blueprint.facts import Const, LayerRule, PerLayer, Product
-from scaffold_tools.targets.megatron_bridge.emission import config_path, label_flags, plain_key, scalar
+from scaffold_tools.blueprint.facts import Chosen, Const, LayerRule, PerLayer, Product
+from scaffold_tools.targets.megatron_bridge.emission import label_flags, plain_key, rule_flags, scalar
 from scaffold_tools.targets.megatron_bridge.rows import (
     Row,
     Setting,
@@ -21,32 +21,14 @@ from scaffold_tools.targets.megatron_bridge.rows import (
 _OFF = "off is megatron-core's default"
 _SPECS = "megatron.core.models.gpt.gpt_layer_specs"
 
-LAYER_CODE: dict[str, str] = {
-    "listed": "layer in {0}",
-    "from": "layer >= {0}",
-    "unlisted_every": "layer not in {0} and (layer + 1) % {1} == 0",
-    "every_at": "layer % {0} == {1}",
-    "from_every": "layer >= {0} and layer % {1} == 0",
-    "every_between": "(layer + 1) % {0} == 0 and {1} <= layer <= {2}",
-    "every_last": "(layer + 1) % {0} == 0",
-    "every_first": "layer % {0} == 0",
-}
-"""Rule of `blueprint/layer_rules.py` -> its condition over `layer` and the values of its keys."""
-
-
-def rule_flags(rule: LayerRule, holds: bool = True) -> str:
-    """Code that gives 1 for each layer in which a rule holds (or does not)."""
-    numbers = [key if key.isdigit() else config_path(key) for key in rule.keys]
-    condition = LAYER_CODE[rule.rule].format(*numbers)
-    condition = condition if holds else f"not ({condition})"
-    return f"[int({condition}) for layer in range({config_path(rule.layers)})]"
-
 
 def layer_flags(view: View) -> str | None:
     """Code that gives 1 for each layer with experts; None where the config does not tell."""
     expression = view.expression
     if isinstance(expression, LayerRule):
         return rule_flags(expression)
+    if isinstance(expression, Chosen):
+        return rule_flags(expression.rule, expression.yes == Const(True))
     if isinstance(expression, PerLayer):
         labels = [label for label, case in expression.cases if case == Const(True)]
         if all(isinstance(label, str) for label in labels):

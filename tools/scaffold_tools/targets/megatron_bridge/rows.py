@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from scaffold_tools.blueprint.facts import Blueprint, Const, Expression, Fact, Gap, LayerRule, PerLayer
+from scaffold_tools.blueprint.facts import Blueprint, Chosen, Const, Expression, Fact, Gap, LayerRule, PerLayer
 from scaffold_tools.render.literals import python_literal as literal
 from scaffold_tools.targets.megatron_bridge.emission import plain_key, scalar, whole
 from scaffold_tools.targets.megatron_bridge.profile import Profile
@@ -110,7 +110,7 @@ def assign(
     attribute: str, expression: Expression, blueprint: Blueprint, profile: Profile, comment: str = ""
 ) -> Setting:
     """Assign an expression; a plain key that nothing else feeds becomes a row of CONFIG_MAPPING, good both ways."""
-    assert not isinstance(expression, PerLayer | LayerRule), attribute
+    assert not isinstance(expression, PerLayer | LayerRule | Chosen), attribute
     present = {use.key for use in blueprint.keys}
     rivals = any(target == attribute and key in present for key, target in profile.config_mapping)
     key = plain_key(expression)
@@ -123,7 +123,7 @@ def sets_attribute(attribute: str, comment: str = "") -> Callable[[View], tuple[
     """Assign the fact\'s expression."""
 
     def build(view: View) -> tuple[Setting, ...]:
-        if isinstance(view.expression, PerLayer | LayerRule):
+        if isinstance(view.expression, PerLayer | LayerRule | Chosen):
             return (Setting(attribute, literal(view.value), comment),)
         return (assign(attribute, view.expression, view.blueprint, view.profile, comment),)
 

@@ -135,8 +135,8 @@ def _window_expression(view: View) -> Product | Const | None:
         cases = {case for _, case in view.expression.cases if case != Const(None)}
         return next(iter(cases)) if len(cases) == 1 else None
     if isinstance(view.expression, Chosen):
-        widths = [case for case in (view.expression.yes, view.expression.no) if case != Const(None)]
-        return widths[0] if len(widths) == 1 else None
+        sides = [case for case in (view.expression.yes, view.expression.no) if case != Const(None)]
+        return sides[0] if len(sides) == 1 else None
     if isinstance(view.expression, Const):
         widths = {width for width in _windows(view) if width is not None}
         return Const(next(iter(widths))) if len(widths) == 1 else None

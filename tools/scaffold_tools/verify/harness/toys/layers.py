@@ -44,7 +44,7 @@ def chosen_layers(config: dict[str, Any], variant: str) -> list[int]:
         return []
     layers = min(found[1], MANY_LAYERS)
     kinds = _kinds(config, layers)
-    need = max(2, _period(kinds), _declared_period(config), _leading(config) + 1) + 1
+    need = max(2, period(kinds), _declared_period(config), _leading(config) + 1) + 1
     if need <= MAX_TOY_LAYERS:
         return list(range(min(layers, need + (variant == "b"))))
     firsts = [index for index in range(layers) if kinds.index(kinds[index]) == index]
@@ -90,7 +90,7 @@ def _kinds(config: dict[str, Any], layers: int) -> list[tuple[Any, ...]]:
     ]
 
 
-def _period(kinds: list[tuple[Any, ...]]) -> int:
+def period(kinds: list[tuple[Any, ...]]) -> int:
     """The shortest p with kind[i] == kind[i + p] throughout, but long enough that every kind occurs."""
     count = len(kinds)
     period = next((p for p in range(1, count) if all(kinds[i] == kinds[i + p] for i in range(count - p))), count)

@@ -64,7 +64,7 @@ class _Canaries:
         self.used: set[float] = set()
 
     def near(self, value: float) -> float:
-        """A value within 25% of `value` (its size first brought into 0.01 .. 100), not used before; a share stays one."""
+        """A value within 25% of `value` (first brought into 0.01 .. 100), not used before; a share stays one."""
         sane = math.copysign(min(max(abs(value), 0.01), 100.0), value)
         for step in range(200):
             share = 0.07 + 0.013 * (step % 14) + 0.0007 * (step // 14)
@@ -123,7 +123,7 @@ def _shrink(
     toy |= linked_sizes(config, toy)
     toy |= heads_by_layer(config, toy) if not tower else {}
     toy |= _token_ids(toy)
-    rotary = _partial_rotary(config, toy, variant) if not tower else {}
+    rotary = _partial_rotary(config, toy, variant, sizes) if not tower else {}
     toy |= rotary
     toy |= shrink_rope(config, toy, variant, canaries, tower)
     toy |= _nested(config, variant, canaries, sizes)
@@ -131,6 +131,8 @@ def _shrink(
 
 
 def _shrunk_value(key: str, value: Any, variant: str, canaries: _Canaries, tower: bool) -> Any:
+    if isinstance(value, dict) and not key.startswith("rope_") and not key.endswith("_config"):
+        return {name: _shrunk_value(name, item, variant, canaries, tower) for name, item in value.items()}
     if value is None or isinstance(value, (bool, str, dict)):
         return value
     if isinstance(value, list):
@@ -187,12 +189,13 @@ def _heads(config: dict[str, Any], variant: str, sizes: Sizes) -> dict[str, Any]
     return changed
 
 
-def _partial_rotary(config: dict[str, Any], toy: dict[str, Any], variant: str) -> dict[str, Any]:
+def _partial_rotary(config: dict[str, Any], toy: dict[str, Any], variant: str, sizes: Sizes) -> dict[str, Any]:
     changed: dict[str, Any] = {}
     head_dim = head_dim_of(toy)
     for key in ("partial_rotary_factor", "rotary_pct", "rotary_percent", "rope_pct"):
         if isinstance(config.get(key), (int, float)) and config[key]:
-            changed[key] = partial_share(head_dim, float(config[key]), variant)
+            own = float(config[key])
+            changed[key] = own if sizes.rotary_kept else partial_share(head_dim, own, variant)
     if is_int(config.get("rotary_dim")) and config["rotary_dim"] > 0:
         whole = config["rotary_dim"] >= head_dim_of(config)
         changed["rotary_dim"] = round(head_dim * partial_share(head_dim, 1.0 if whole else 0.5, variant))

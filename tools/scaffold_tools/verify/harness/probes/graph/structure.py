@@ -189,7 +189,23 @@ def _from_product(graph: Graph, root: Node, product: Node, reduced: int) -> Norm
         if mean is not None and mean.op == "mean" and graph.resolve(mean.inputs[0]) == graph.resolve(first):
             source, x = first, graph.resolve(first)
     y, weight, bias = _affine(graph, product.outputs[0])
+    if weight is None and (before := _weighed_before(graph, root, x)) is not None:
+        weight, source = before
+        x = graph.resolve(source)
     return Norm(x, source, y, weight, bias, _eps_argument(graph, root), root.index, product.where)
+
+
+def _weighed_before(graph: Graph, root: Node, x: int) -> tuple[str, int] | None:
+    """(weight, input) where a norm is written `weight * x * rsqrt(mean(x**2) + eps)`: x is then the first product."""
+    node = graph.made_by(x)
+    if node is None or node.op != "mul" or x in graph.ancestors(root.inputs[0]):
+        return None
+    data = graph.data_inputs(node)
+    others = [value for value in node.inputs if not graph.depends[value]]
+    name = _one_param(graph, others[0]) if len(data) == len(others) == 1 else None
+    if name is None or graph.tensors[others[0]].numel() == 1:
+        return None
+    return (name, data[0]) if graph.resolve(data[0]) in graph.ancestors(root.inputs[0]) else None
 
 
 def _eps_argument(graph: Graph, root: Node) -> float | None:
