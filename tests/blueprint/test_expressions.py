@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from scaffold_tools.blueprint.expressions import Toys, evaluate, fit_layers, fit_number, keys_of, shown
-from scaffold_tools.blueprint.facts import Const, Product, Term
+from scaffold_tools.blueprint.expressions import Toys, evaluate, fit_layers, fit_number, fit_rounded, keys_of, shown
+from scaffold_tools.blueprint.facts import Const, Product, Rounded, Term
 
 A = {"hidden_size": 64, "heads": 4, "scalar": 37, "eps": 0.0113, "same": 7.0, "layer_types": ["s", "f", "s"], "w": 5}
 B = {
@@ -64,3 +64,12 @@ def test_values_by_layer_that_no_list_explains_are_not_explained() -> None:
 def test_an_expression_over_a_key_that_is_not_set_cannot_be_evaluated() -> None:
     with pytest.raises(KeyError):
         evaluate(Product((Term("scalar", -0.5),)), {"scalar": None})
+
+
+def test_a_width_that_is_rounded_up_is_told_from_a_constant() -> None:
+    a = {"intermediate_size": 112, "ffn_multiplier": 1.37, "multiple_of": 24}
+    b = {"intermediate_size": 144, "ffn_multiplier": 0.71, "multiple_of": 20}
+    found = fit_rounded(120, 80, Toys(a, b, tuple(a)), ("intermediate_size",))
+    assert found == Rounded("intermediate_size", "ffn_multiplier", "multiple_of", 2 / 3)
+    assert evaluate(found, {"intermediate_size": 12288, "ffn_multiplier": 1.0, "multiple_of": 256}) == 8192
+    assert fit_rounded(120, 84, Toys(a, b, tuple(a)), ("intermediate_size",)) is None

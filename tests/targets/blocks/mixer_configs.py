@@ -44,7 +44,18 @@ SHORT_CONV: dict[str, Any] = {
     "conv_bias": True,
     "block_auto_adjust_ff_dim": False,
 }
+LRU: dict[str, Any] = {
+    **SIZES,
+    "architectures": ["RecurrentGemmaForCausalLM"],
+    "model_type": "recurrent_gemma",
+    "num_hidden_layers": 4,
+    "head_dim": 32,
+    "lru_width": 320,
+    "block_types": ["recurrent", "attention"],
+    "attention_window_size": 64,
+}
 MIXERS: dict[str, dict[str, Any]] = {
+    "lru": LRU,
     "selective": SELECTIVE,
     "selective_bare_norms": BARE_NORMS,
     "short_conv": SHORT_CONV,

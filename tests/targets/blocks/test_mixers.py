@@ -10,7 +10,7 @@ import pytest
 from scaffold_tools.blueprint.facts import Const, Product, Term
 from scaffold_tools.targets.megatron_bridge.mappings import map_roles
 from scaffold_tools.verify.lane import LaneSession
-from targets.blocks.mixer_configs import BARE_NORMS, MIXERS, SELECTIVE, SHORT_CONV
+from targets.blocks.mixer_configs import BARE_NORMS, LRU, MIXERS, SELECTIVE, SHORT_CONV
 from targets.blocks.pipeline import blueprint_of, checks_of
 
 pytestmark = pytest.mark.lane
@@ -44,6 +44,16 @@ def test_a_short_convolution_is_known_by_its_arithmetic(lane: LaneSession) -> No
     assert found == [256, 3, True, 1]
 
 
+def test_a_linear_recurrent_unit_is_known_by_its_arithmetic(lane: LaneSession) -> None:
+    blueprint = blueprint_of(lane, LRU)
+    assert blueprint.gaps == ()
+    found = [
+        blueprint.value(f"lru.{name}") for name in ("width", "heads", "conv_width", "bias", "activation", "power")
+    ]
+    assert found == [320, 8, 4, True, "gelu_tanh", 8.0]
+    assert blueprint.value("embedding.rounded") is True
+
+
 @pytest.mark.parametrize("name", sorted(MIXERS))
 def test_every_tensor_of_a_mixer_has_a_parameter(lane: LaneSession, name: str) -> None:
     assert map_roles(blueprint_of(lane, MIXERS[name])).gaps == ()
@@ -62,6 +72,9 @@ def test_each_mixer_gives_the_logits_of_hugging_face(lane: LaneSession, tmp_path
         ("selective", "selective.gate_first", True),
         ("selective_bare_norms", "selective.norm", "none"),
         ("short_conv", "short_conv.gate_place", 2),
+        ("lru", "lru.activation", "silu"),
+        ("lru", "lru.power", 4.0),
+        ("lru", "embedding.rounded", False),
     ],
 )
 def test_a_wrong_belief_about_a_mixer_is_caught(

@@ -40,6 +40,7 @@ RUNS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("olmo2", "tp", {}),
     ("selective", "tp_sp", {}),
     ("short_conv", "tp_sp", {}),
+    ("lru", "tp_sp", {}),
     ("experts_groups_shared", "ep", {}),
     ("experts_stacked_biases", "ep", {}),
     ("experts_softmax_bias", "ep", {}),

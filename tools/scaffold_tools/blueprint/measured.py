@@ -10,6 +10,7 @@ from scaffold_tools.blueprint.expressions import (
     Toys,
     evaluate,
     fit_layers,
+    fit_narrowed,
     fit_number,
     is_number,
     raised,
@@ -112,11 +113,22 @@ def _expression(rule: FactRule, variants: Mapping[str, Any], toys: Toys, draft: 
         return _flag(rule, one, other, toys, a)
     if is_number(one) and is_number(other):
         found = fit_number(one, other, toys, rule.hints, _quotient(rule, draft))
+        if found is None and rule.name == "embedding.multiplier":
+            return _narrowed(one, other, toys, draft)
         by_head = rule.name == "attention.scale" or (rule.name == "position.alibi.multiplier" and not same(one, 1.0))
         if by_head and isinstance(found, Const | None):
             return _from_head_dim(one, other, toys, draft) or found
         return found
     return Const(one) if same(one, other) else None
+
+
+def _narrowed(one: float, other: float, toys: Toys, draft: Draft) -> Expression | None:
+    """A factor that code keeps in bfloat16, with the fact that says so."""
+    found = fit_narrowed(one, other, toys)
+    if found is not None:
+        evidence = Evidence("probe", f"{one} and {other} in the toys are {shown(found)} in bfloat16")
+        draft.facts.append(Fact("embedding.rounded", True, "measured", (evidence,), Const(True)))
+    return found
 
 
 def _quotient(rule: FactRule, draft: Draft) -> tuple[str, str] | None:

@@ -158,6 +158,7 @@ FACTS: tuple[FactRow, ...] = (
     FactRow("residual.parallel", "bool", "attention and MLP read the same residual and are added together"),
     FactRow("residual.multiplier", "float", "factor on each sublayer output before the residual addition"),
     FactRow("embedding.multiplier", "float", "factor on the token embedding"),
+    FactRow("embedding.rounded", "bool", "that factor is rounded to bfloat16, whatever the model's dtype"),
     FactRow("embedding.norm", "bool", "a norm acts on the embedding output"),
     FactRow("position.offset", "int", "number of the first absolute position: code may start at 2"),
     FactRow(
@@ -303,6 +304,9 @@ FACTS: tuple[FactRow, ...] = (
     FactRow("moe.router_fp32", "bool", "router logits are computed in float32 whatever the model's dtype"),
     FactRow("moe.router_bias", "bool", "the router's linear has a bias"),
     FactRow("moe.shared_width", "int", "width of the expert that every token goes through; 0 = none"),
+    FactRow(
+        "moe.output_factor", "float", "factor on the sum of routed and shared experts, beside residual.multiplier"
+    ),
     FactRow("moe.shared_gate", "bool", "the shared expert is multiplied by the sigmoid of one linear"),
     FactRow("moe.expert_bias", "bool", "the experts' projections have biases"),
     FactRow("moe.clamp", "float | None", "c: gate <= c, -c <= up <= c before the activation"),

@@ -42,12 +42,43 @@ ROWS: tuple[TensorRow, ...] = (
     TensorRow("selective.norm_C", "weight", _SAME, "C_norm_weight", "the same on every rank"),
     TensorRow("selective.out", "weight", _ROW, "out_proj.weight", "sharded with the channels"),
     TensorRow("selective.out", "bias", _SAME, "out_proj.bias", "added once, after the sum over ranks"),
+    TensorRow("lru.conv", "weight", _COLUMN, "conv1d_weight", "one filter a channel"),
+    TensorRow("lru.conv", "bias", _COLUMN, "conv1d_bias", "one value a channel"),
+    TensorRow("lru.input_gate", "weight", _COLUMN, "input_gate_weight", "one matrix a head"),
+    TensorRow("lru.input_gate", "bias", _COLUMN, "input_gate_bias", "one row a head"),
+    TensorRow("lru.decay_gate", "weight", _COLUMN, "decay_gate_weight", "one matrix a head"),
+    TensorRow("lru.decay_gate", "bias", _COLUMN, "decay_gate_bias", "one row a head"),
+    TensorRow("lru.decay", "other", _COLUMN, "decay", "one value a channel"),
+    TensorRow("lru.out", "weight", _ROW, "out_proj.weight", "sharded with the channels"),
+    TensorRow("lru.out", "bias", _SAME, "out_proj.bias", "added once, after the sum over ranks"),
     TensorRow("short_conv.in", "weight", SPLIT_ROWS, "in_proj.weight", "three parts, each sharded for itself", 3),
     TensorRow("short_conv.in", "bias", SPLIT_ROWS, "in_proj.bias", "three parts, each sharded for itself", 3),
     TensorRow("short_conv.conv", "weight", _COLUMN, "conv1d_weight", "one filter a channel"),
     TensorRow("short_conv.conv", "bias", _COLUMN, "conv1d_bias", "one value a channel"),
     TensorRow("short_conv.out", "weight", _ROW, "out_proj.weight", "sharded with the channels"),
     TensorRow("short_conv.out", "bias", _SAME, "out_proj.bias", "added once, after the sum over ranks"),
+)
+
+
+class JoinedRow(NamedTuple):
+    """Tensors that become one parameter of a mixer."""
+
+    roles: tuple[str, ...]
+    mapping: str
+    arguments: tuple[str, ...]
+    name: str
+    """Parameter of the mixer, `.weight` or `.bias` left out."""
+    comment: str
+
+
+JOINED: tuple[JoinedRow, ...] = (
+    JoinedRow(
+        ("lru.gate", "lru.in"),
+        "GatedMLPMapping",
+        ("gate", "up"),
+        "in_proj",
+        "gate and input, each sharded for itself",
+    ),
 )
 
 
@@ -82,7 +113,7 @@ def map_mixers(blueprint: Blueprint) -> tuple[list[Rename], list[Fused], list[Ga
         if not rows:
             continue
         renames += pre_norms(blueprint, kind, _GROUP)
-        for row in rows:
+        for row in _join(rows, fused):
             found = next((one for one in ROWS if one[:2] == (row.role, row.param) and not row.transposed), None)
             if found is None:
                 gaps.append(_gap(row))
@@ -91,6 +122,22 @@ def map_mixers(blueprint: Blueprint) -> tuple[list[Rename], list[Fused], list[Ga
             arguments += [("parts", found.parts)] if found.parts > 1 else []
             fused.append(Fused(found.mapping, MIXER + found.name, tuple(arguments), found.comment))
     return renames, fused, gaps
+
+
+def _join(rows: list[TensorRole], fused: list[Fused]) -> list[TensorRole]:
+    """Take rows that become one parameter out of the rest."""
+    for param in ("weight", "bias"):
+        for joined in JOINED:
+            found = [
+                next((row for row in rows if (row.role, row.param) == (role, param)), None) for role in joined.roles
+            ]
+            taken = [row for row in found if row is not None and not row.transposed]
+            if len(taken) < len(joined.roles):
+                continue
+            arguments = tuple((name, row.pattern) for name, row in zip(joined.arguments, taken, strict=True))
+            fused.append(Fused(joined.mapping, f"{MIXER}{joined.name}.{param}", arguments, joined.comment))
+            rows = [row for row in rows if row not in taken]
+    return rows
 
 
 def _gap(row: TensorRole) -> Gap:

@@ -152,6 +152,20 @@ MIXERS: tuple[MixerRow, ...] = (
         ("short_conv.gate_place",),
         lambda blueprint: (f"short_conv_gate_{blueprint.value('short_conv.gate_place')}",),
     ),
+    MixerRow(
+        "lru",
+        "linear recurrent units",
+        "megatron-core has no gated linear recurrence of single channels",
+        (
+            FieldRow("lru.width", "lru_width", "int", "0", "Channels of a linear recurrent unit."),
+            FieldRow("lru.heads", "lru_heads", "int", "1", "Blocks of channels that each of its gates sees."),
+            FieldRow("lru.conv_width", "lru_conv_width", "int", "4", "Taps of the causal convolution."),
+            FieldRow("lru.bias", "lru_bias", "bool", "True", "Biases of the projections and the convolution."),
+            FieldRow("lru.power", "lru_power", "float", "8.0", "Power of the decay gate."),
+        ),
+        ("lru.activation",),
+        lambda blueprint: (f"lru_{blueprint.value('lru.activation')}",),
+    ),
 )
 
 

@@ -15,6 +15,8 @@ def _embedding(blueprint: Blueprint, naming: Naming) -> Part:
         # sqrt(hidden_size) is irrational: the Gemma family keeps it in the dtype of the weights, so in bf16 the factor
         # itself is rounded. Multipliers that are config values are applied as Python floats.
         features.append("embedding_multiplier_in_dtype")
+    if blueprint.value("embedding.rounded"):
+        features.append("embedding_multiplier_in_bfloat16")
     if blueprint.value("position.kind") in ABSOLUTE:
         features.append("embedding_multiplier_on_tokens")
     return Part(
@@ -84,7 +86,7 @@ ROWS: tuple[BlockRow, ...] = (
     BlockRow(
         "embedding multiplier",
         "the embedding is scaled before the first layer; megatron-core only does that as part of muP",
-        ("embedding.multiplier",),
+        ("embedding.multiplier", "embedding.rounded"),
         lambda blueprint: differs_from(blueprint, "embedding.multiplier", 1.0),
         _embedding,
     ),

@@ -280,6 +280,8 @@ def _mlp(skeleton: Skeleton, layer: Layer, linears: list[Linear]) -> None:
     graph = skeleton.graph
     known = {linear.node for linear in (*layer.projections(), layer.o)}
     before = graph.ancestors(layer.o.x)
+    if layer.own is not None:  # its gates may be stacks of matrices, as experts are
+        known |= {node.index for node in graph.nodes if before.intersection(node.outputs)}
     own = [one for one in linears if one.weight.startswith(layer.prefix) and one.node not in known]
     layer.inside = [one for one in own if one.y in before]
     own = [one for one in own if one.y not in before]

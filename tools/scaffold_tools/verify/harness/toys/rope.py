@@ -95,9 +95,9 @@ def _dict(
     changed = dict(value)
     share = float(toy.get("partial_rotary_factor") or 1.0)
     if isinstance(value.get("partial_rotary_factor"), (int, float)):
-        share = changed["partial_rotary_factor"] = partial_share(
-            head_dim, float(value["partial_rotary_factor"]), variant
-        )
+        own = float(value["partial_rotary_factor"])
+        kept = share == own  # the toy's key of that name says so
+        share = changed["partial_rotary_factor"] = own if kept else partial_share(head_dim, own, variant)
     half = rotary_dims(head_dim, share) // 2
     for key, item in value.items():
         if key == "partial_rotary_factor" or isinstance(item, bool) or item is None:
