@@ -89,7 +89,7 @@ CHECKS: tuple[CheckKind, ...] = (
         "Both models compute the same: the largest difference over all tokens and the whole vocabulary.",
         "Training-only settings (auxiliary losses, dropout), generation caches, and several processes.",
         "0.0001",
-        "Right integrations stay below 3e-5 on these toys in fp32; the canary scalars lift every mistake above 1e-4.",
+        "At most this, and at most 20 times the toy's own noise (fp32 against fp64): small logits would hide mistakes.",
     ),
     CheckKind(
         "logits.cosine",
@@ -103,14 +103,14 @@ CHECKS: tuple[CheckKind, ...] = (
         "Sequences of different lengths in one padded batch: their real tokens come out the same.",
         "Padding at the start, and packed sequences.",
         "0.0001",
-        "As for logits.max_abs.",
+        "As for logits.max_abs, whose limit it shares.",
     ),
     CheckKind(
         "logits.fusions",
         "Without fusions of bias, activation, dropout and softmax the logits are right, too.",
         "Fusions that are CUDA kernels; the CPU lane has them off.",
         "0.0001",
-        "As for logits.max_abs.",
+        "As for logits.max_abs, whose limit it shares.",
     ),
     CheckKind(
         "generation.greedy",

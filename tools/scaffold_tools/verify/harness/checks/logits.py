@@ -9,7 +9,7 @@ from mcore.build import forward
 
 from checks.measured import Checks, Clock
 from checks.reference import Reference
-from checks.tolerances import LOGITS_COSINE, LOGITS_MAX_ABS
+from checks.tolerances import LOGITS_COSINE
 
 
 def compare_logits(model: Any, reference: Reference, checks: Checks) -> None:
@@ -19,17 +19,17 @@ def compare_logits(model: Any, reference: Reference, checks: Checks) -> None:
     seconds = clock.lap()
     if logits.shape != reference.logits.shape:
         detail = f"shape {tuple(logits.shape)}, expected {tuple(reference.logits.shape)}"
-        checks.add("logits.max_abs", False, threshold=LOGITS_MAX_ABS, detail=detail, seconds=seconds)
+        checks.add("logits.max_abs", False, threshold=reference.limit, detail=detail, seconds=seconds)
         checks.skip(("logits.cosine",), "shapes differ")
         return
     difference = (logits - reference.logits).abs()
     largest = float(difference.nan_to_num(nan=float("inf")).max())
-    passed = largest < LOGITS_MAX_ABS
+    passed = largest < reference.limit
     first = difference.amax(-1).amax(0)  # by position: where it starts tells windows and positions from the rest
-    off = (~(first < LOGITS_MAX_ABS)).nonzero().flatten().tolist()
+    off = (~(first < reference.limit)).nonzero().flatten().tolist()
     detail = "" if passed else f"from position {off[0]} on, {len(off)} of {len(first)} positions"
     value = largest if largest != float("inf") else "not finite"
-    checks.add("logits.max_abs", passed, value=value, threshold=LOGITS_MAX_ABS, detail=detail, seconds=seconds)
+    checks.add("logits.max_abs", passed, value=value, threshold=reference.limit, detail=detail, seconds=seconds)
     cosine = torch.nn.functional.cosine_similarity(logits.double(), reference.logits.double(), dim=-1)
     least = float(cosine.nan_to_num(nan=-1.0).min())
     checks.add("logits.cosine", least > LOGITS_COSINE, value=least, threshold=LOGITS_COSINE)
@@ -56,8 +56,8 @@ def compare_padded(model: Any, reference: Reference, checks: Checks) -> None:
     largest = float(difference.nan_to_num(nan=float("inf")).max())
     value = largest if largest != float("inf") else "not finite"
     detail = f"lengths {', '.join(map(str, lengths))}"
-    passed = largest < LOGITS_MAX_ABS
-    checks.add("logits.padded", passed, value=value, threshold=LOGITS_MAX_ABS, detail=detail, seconds=clock.lap())
+    passed = largest < reference.limit
+    checks.add("logits.padded", passed, value=value, threshold=reference.limit, detail=detail, seconds=clock.lap())
 
 
 FUSIONS = ("bias_activation_fusion", "bias_dropout_fusion", "masked_softmax_fusion")
@@ -82,5 +82,5 @@ def compare_fusions(model: Any, reference: Reference, checks: Checks) -> None:
     largest = float((logits - reference.logits).abs().nan_to_num(nan=float("inf")).max())
     value = largest if largest != float("inf") else "not finite"
     detail = f"without {', '.join(sorted({name for _, name in turned}))}"
-    passed = largest < LOGITS_MAX_ABS
-    checks.add("logits.fusions", passed, value=value, threshold=LOGITS_MAX_ABS, detail=detail, seconds=clock.lap())
+    passed = largest < reference.limit
+    checks.add("logits.fusions", passed, value=value, threshold=reference.limit, detail=detail, seconds=clock.lap())

@@ -15,7 +15,7 @@ from toys.rows import LANGUAGE_CONFIGS
 from toys.shrink import shrink_unknown, vocabulary
 
 from checks.measured import Checks, Clock
-from checks.tolerances import DEGENERATE_STD, NOISE_LIMIT
+from checks.tolerances import DEGENERATE_STD, LOGITS_MAX_ABS, NOISE_LIMIT, logits_limit
 
 WINDOW_KEYS = ("sliding_window", "sliding_window_size", "window_size", "attention_window_size", "attention_chunk_size")
 
@@ -32,6 +32,8 @@ class Reference:
     """[batch, sequence, vocabulary], fp32"""
     model: Any
     """The Hugging Face model, in memory."""
+    limit: float = LOGITS_MAX_ABS
+    """How far logits may be off."""
 
 
 def make_reference(request: dict[str, Any], variant: str, folder: Path, checks: Checks) -> Reference:
@@ -55,8 +57,8 @@ def make_reference(request: dict[str, Any], variant: str, folder: Path, checks: 
         hf_config.save_pretrained(folder)
     if trusted and source:
         _bring_code(Path(source), folder, raw)
-    _noise(model, tokens, logits, checks, clock)
-    return Reference(folder, config, tokens, logits, model)
+    noise = _noise(model, tokens, logits, checks, clock)
+    return Reference(folder, config, tokens, logits, model, logits_limit(noise, float(logits.std())))
 
 
 def _bring_code(source: Path, folder: Path, raw: dict[str, Any]) -> None:
@@ -98,7 +100,7 @@ def _original_lengths(value: Any) -> list[int]:
     return found + [length for item in value.values() for length in _original_lengths(item)]
 
 
-def _noise(model: Any, tokens: torch.Tensor, logits: torch.Tensor, checks: Checks, clock: Clock) -> None:
+def _noise(model: Any, tokens: torch.Tensor, logits: torch.Tensor, checks: Checks, clock: Clock) -> float | None:
     """How far fp32 alone moves the logits, and whether they have anything to say."""
     spread = float(logits.std())
     finite = bool(torch.isfinite(logits).all())
@@ -111,3 +113,4 @@ def _noise(model: Any, tokens: torch.Tensor, logits: torch.Tensor, checks: Check
     quiet = noise is None or noise < NOISE_LIMIT
     passed = finite and spread > DEGENERATE_STD and quiet
     checks.add("reference.noise", passed, value=noise, threshold=NOISE_LIMIT, detail=detail, seconds=clock.lap())
+    return noise

@@ -91,8 +91,9 @@ def _epsilon(scene: Scene) -> str | None:
     entered = _input_of(scene)
     if entered is None:
         return None
-    ratio = (scene.wrong * scene.right).sum(-1) / scene.right.square().sum(-1)
-    if not _small(scene.wrong - ratio[..., None] * scene.right, scene.right):
+    wrong, right = scene.wrong.flatten(2), scene.right.flatten(2)
+    ratio = (wrong * right).sum(-1) / right.square().sum(-1)
+    if not _small(wrong - ratio[..., None] * right, right) or entered.dim() != 3:
         return None
     power = entered.square().mean(-1) if not _centred(scene) else entered.var(-1, unbiased=False)
     own = getattr(scene.module, "eps", None)
@@ -166,7 +167,9 @@ def _is_another(scene: Scene) -> str | None:
         values |= {f"is the {key} of": tensor for key, tensor in call.extra.items() if key in ("value", "context")}
         for words, value in values.items():
             held = None if value is None else _like(value, scene.wrong)
-            if held is not None and _small(held - scene.wrong, scene.wrong):
+            if held is None or _small(held - scene.right, scene.right):  # its own place
+                continue
+            if _small(held - scene.wrong, scene.wrong):
                 return f"Megatron has here what {words} {name or 'the model'}"
     return None
 

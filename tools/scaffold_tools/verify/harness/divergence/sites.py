@@ -90,9 +90,14 @@ class _Finder:
             yield Site(
                 name, "input", own, _parent(name), call.began, lambda seen: _entered(seen, owners[0]), call.entered
             )
-        decides = "weights" in call.extra  # a router puts out weights, not what its matrix computes
-        if call.left is not None and call.left.shape[-1] == len(source.rows) and not decides:
+        goes_on = "weights" in call.extra or self._has_parts(name)
+        if call.left is not None and call.left.shape[-1] == len(source.rows) and not goes_on:
             yield Site(name, "output", own, name, call.ended, lambda seen: _gathered(seen, source), call.left)
+
+    def _has_parts(self, name: str) -> bool:
+        """Whether a linear holds a norm of its own, so that it puts out what that makes of the product."""
+        inside = (part for other, part in self.modules.items() if other.startswith(f"{name}."))
+        return any([*part.parameters(recurse=False)] for part in inside)
 
     def _norm(self, name: str, module: Any, call: Call) -> Iterator[Site]:
         weight, fused = _norm_weight(module)
@@ -124,12 +129,17 @@ class _Finder:
         other = self.counterpart(name)
         if not other or (name not in self.sources and other in self._layers_of_others(name)):
             return
-        if name.rpartition(".")[2].isdigit() and call.entered is not None:
+        if self._is_layer(name) and call.entered is not None:
             first = name.endswith(".0")
             culprit = "embedding" if first else f"{_parent(name)}.{int(name.rpartition('.')[2]) - 1}"
             yield Site(name, "input", other, culprit, call.began, lambda seen: _entered(seen, other), call.entered)
-        if call.left is not None and name not in self.sources:
+        within = (source for source in self.sources if source.startswith(f"{name}."))
+        normed = not self._is_layer(name) and any(self._has_parts(source) for source in within)
+        if call.left is not None and name not in self.sources and not normed:
             yield Site(name, "output", other, name, call.ended, lambda seen: _left(seen, other), call.left)
+
+    def _is_layer(self, name: str) -> bool:
+        return name.rpartition(".")[2].isdigit()
 
     def _layers_of_others(self, name: str) -> set[str]:
         """Modules that hold more than this part: a part must not be compared with the layer around it."""
