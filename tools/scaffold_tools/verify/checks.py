@@ -89,7 +89,7 @@ CHECKS: tuple[CheckKind, ...] = (
         "Both models compute the same: the largest difference over all tokens and the whole vocabulary.",
         "Training-only settings (auxiliary losses, dropout), generation caches, and several processes.",
         "0.0001",
-        "At most this, and at most 20 times the toy's own noise (fp32 against fp64): small logits would hide mistakes.",
+        "At most this, and at most 20 times the noise of the toy (fp32 against fp64): small logits hide mistakes.",
     ),
     CheckKind(
         "logits.cosine",
@@ -118,6 +118,48 @@ CHECKS: tuple[CheckKind, ...] = (
         "Sampling, and Megatron's own inference engine: it is given the whole text at each step.",
         "all tokens",
         "Where the two best tokens lie closer than the tolerance of logits, the comparison ends.",
+    ),
+    CheckKind(
+        "stored.coverage",
+        "Every quantised tensor of the real checkpoint has its scales, and every scale its tensor, by the headers.",
+        "Whether the scales hold the right numbers. Skipped where no header was read.",
+        "all tensors",
+        "Values without scales are no weights.",
+    ),
+    CheckKind(
+        "stored.consumed",
+        "A toy in the quantised form of the checkpoint imports, and every value and scale of it is read.",
+        "Scales of activations and of the KV cache: no weight needs them.",
+        "all tensors",
+        "A scale that nobody reads is a tensor that was imported raw.",
+    ),
+    CheckKind(
+        "stored.weights",
+        "The standard deviation of each imported weight is that of levels times scales, and all numbers are finite.",
+        "A permutation, and scales of the right size in the wrong place; the bits see that.",
+        "1.05",
+        "Raw FP8 is off by hundreds (13 instead of 0.006 in DeepSeek-V3); rounding to bfloat16 by less than 1%.",
+    ),
+    CheckKind(
+        "stored.exact",
+        "What was imported from the quantised toy is bfloat16 of levels times scales, weight by weight.",
+        "The layout of a real file that differs from the libraries': the headers and `stored.coverage` see that.",
+        "bitwise",
+        "Dequantisation is arithmetic; both sides round once.",
+    ),
+    CheckKind(
+        "stored.logits",
+        "The quantised toy, imported, computes what the Hugging Face model does with the dequantised weights.",
+        "How good the quantisation is: both sides have its error.",
+        "0.0001",
+        "As for `logits.max_abs`: the weights are equal, so the error of the format takes no part.",
+    ),
+    CheckKind(
+        "stored.copy",
+        "The generated script makes of the quantised toy what levels times scales are, and nothing quantised is left.",
+        "Memory and speed on a real checkpoint; `make bench-dequant` measures the latter.",
+        "bitwise",
+        "The copy is what other tools will take for the model.",
     ),
 )
 
