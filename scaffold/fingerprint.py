@@ -10,18 +10,23 @@ from scaffold_tools.jsonio import dumps
 from scaffold_tools.paths import harness_dir
 
 if TYPE_CHECKING:
+    from scaffold_tools.blueprint.facts import Stored
     from scaffold_tools.verify.run import Integration
 
 
-def fingerprint(config: dict[str, Any], integration: Integration, site_packages: Path | None) -> str:
+def fingerprint(
+    config: dict[str, Any], integration: Integration, site_packages: Path | None, stored: Stored | None = None
+) -> str:
     """Hash of the config, the code under test, the checks themselves and the lane's packages.
 
     Args:
         config: config.json, raw.
         integration: what is verified; the Python files in its folder are under test.
         site_packages: of the lane; the names of its `.dist-info` folders carry the versions.
+        stored: how the real checkpoint stores its weights, which headers tell and not the config alone.
     """
-    digest = hashlib.sha256(dumps({"config": config, "integration": integration}).encode())
+    inputs = {"config": config, "integration": integration, **({} if stored is None else {"stored": stored})}
+    digest = hashlib.sha256(dumps(inputs).encode())
     for root in filter(None, (integration.path, harness_dir())):
         for path in _python_files(root):
             digest.update(path.relative_to(root).as_posix().encode() + b"\0")

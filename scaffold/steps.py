@@ -16,7 +16,7 @@ from scaffold_tools.errors import BadInput, Refused
 if TYPE_CHECKING:
     from scaffold.lane import EarlyLane
     from scaffold.progress import Progress
-    from scaffold_tools.blueprint.facts import Blueprint
+    from scaffold_tools.blueprint.facts import Blueprint, Stored
     from scaffold_tools.classify.model import Classification
     from scaffold_tools.source.inventory import Inventory, Source
     from scaffold_tools.verify.evidence import Evidence
@@ -261,7 +261,8 @@ def prove(
     from scaffold_tools.verify.run import verify_integration
 
     with job.progress.stage("verify") as stage:
-        key = fingerprint(inventory.config, integration, site_packages())
+        stored = stored_form(folder, inventory)
+        key = fingerprint(inventory.config, integration, site_packages(), stored)
         reused = earlier is not None and earlier.environment.get("inputs_sha256") == key and earlier.proven
         if earlier is not None and reused:
             stage.result = "figures of an earlier run: the inputs are equal"
@@ -278,12 +279,33 @@ def prove(
             on_progress=stage.note,
             trust_remote_code=job.trust_remote_code,
             command=f"scaffold verify {folder.name}",
+            stored=stored,
+            script=copy_script(folder, integration),
         )
         evidence = dataclasses.replace(evidence, environment={**evidence.environment, "inputs_sha256": key})
         folder.save("evidence", evidence)
         passed = sum(check.status == "passed" for check in evidence.checks)
         stage.result = f"{passed} of {len(evidence.checks)} checks passed"
     return evidence, False
+
+
+def stored_form(folder: RunFolder, inventory: Inventory) -> Stored | None:
+    """How the real checkpoint stores its weights; where no blueprint was made, as headers and config tell it."""
+    from scaffold_tools.blueprint.facts import Blueprint
+    from scaffold_tools.blueprint.stored import derive_stored
+    from scaffold_tools.classify.model import classify
+
+    if folder.has("blueprint"):
+        return folder.load("blueprint", Blueprint).stored
+    return derive_stored(inventory, classify(inventory), ())
+
+
+def copy_script(folder: RunFolder, integration: Integration) -> Path | None:
+    """The generated script that writes an unquantised copy, where the plan has one."""
+    from scaffold_tools.workspace.plan import Plan
+
+    name = folder.load("plan", Plan).copy_script if folder.has("plan") else None
+    return integration.path / name if name is not None and integration.path is not None else None
 
 
 def stored_evidence(folder: RunFolder) -> Evidence | None:

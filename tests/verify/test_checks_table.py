@@ -6,6 +6,7 @@ import ast
 
 from scaffold_tools.paths import harness_dir
 from scaffold_tools.verify.checks import CHECKS, check_kind
+from scaffold_tools.verify.stored import COVERAGE
 
 
 def test_every_check_of_the_harness_has_a_row_and_every_row_a_check() -> None:
@@ -17,6 +18,7 @@ def test_every_check_of_the_harness_has_a_row_and_every_row_a_check() -> None:
                 first = node.args[0]
                 assert isinstance(first, ast.Constant)
                 recorded.add(first.value)
+    recorded.add(COVERAGE)  # read from headers, without the lane
     assert recorded == {kind.name for kind in CHECKS}
     assert len(recorded) == len(CHECKS)
 
@@ -27,6 +29,7 @@ def test_tolerances_in_the_table_are_the_ones_that_decide() -> None:
     shown = {kind.name: kind.tolerance for kind in CHECKS}
     assert float(shown["logits.max_abs"]) == tolerances.LOGITS_MAX_ABS
     assert float(shown["logits.cosine"]) == tolerances.LOGITS_COSINE
+    assert float(shown["stored.logits"]) == tolerances.LOGITS_MAX_ABS
     assert float(shown["reference.noise"]) == tolerances.NOISE_LIMIT
 
 

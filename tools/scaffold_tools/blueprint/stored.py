@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from scaffold_tools.blueprint.facts import Gap, Stored, TensorRole
-from scaffold_tools.blueprint.stored_declared import declared_groups, declared_weights
+from scaffold_tools.blueprint.stored_declared import declared_groups, declared_weights, weights_by_shape
 from scaffold_tools.blueprint.stored_tensors import logical_tensors
 from scaffold_tools.source.inventory import Inventory
 
@@ -46,6 +46,8 @@ def derive_stored(
         certainty, unmatched, rest = "constrained", logical.unmatched, logical.not_weights
     else:
         weights = declared_weights(roles, found.left_alone, found.format)
+        if not weights and table is not None:
+            weights = weights_by_shape(table.tensors, found.left_alone)
         groups = declared_groups(found.format, found.method or "", found.bits, found.block_shape, weights)
         certainty, unmatched, rest = "declared", (), ()
     return Stored(

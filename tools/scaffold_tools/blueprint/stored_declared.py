@@ -8,7 +8,9 @@ from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from scaffold_tools.blueprint.facts import StoredGroup, TensorRole
+from scaffold_tools.blueprint.roles import pattern_of
 from scaffold_tools.blueprint.stored_tensors import weight_end
+from scaffold_tools.source.inventory import TensorInfo
 
 
 class DeclaredRow(NamedTuple):
@@ -102,6 +104,22 @@ def declared_weights(roles: Iterable[TensorRole], left_alone: tuple[str, ...], f
         module = row.pattern.removesuffix(".weight")
         if not any(is_left_alone(module, entry) for entry in left_alone):
             found.append(row.pattern)
+    return tuple(dict.fromkeys(found))
+
+
+_ROUTER = re.compile(r"(^|\.)(\w*gate|\w*router)\.weight$")
+
+
+def weights_by_shape(tensors: Iterable[TensorInfo], left_alone: tuple[str, ...]) -> tuple[str, ...]:
+    """The same without roles: matrices of layers, routers excepted, which no quantiser takes for linear layers."""
+    found = []
+    for info in tensors:
+        pattern = pattern_of(info.name)
+        linear = (
+            len(info.shape) == 2 and pattern.endswith(".weight") and "*" in pattern and not _ROUTER.search(pattern)
+        )
+        if linear and not any(is_left_alone(pattern.removesuffix(".weight"), entry) for entry in left_alone):
+            found.append(pattern)
     return tuple(dict.fromkeys(found))
 
 

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from scaffold_tools.blueprint.facts import Stored
 from scaffold_tools.verify.evidence import Check, Evidence
 from scaffold_tools.verify.lane import LaneSession
+from scaffold_tools.verify.stored import coverage, stored_request
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,8 @@ def verify_integration(
     timeout: float = 300,
     on_progress: Callable[[str], None] | None = None,
     command: str = "",
+    stored: Stored | None = None,
+    script: Path | None = None,
 ) -> Evidence:
     """Verify an integration on toys of a model; a check that fails is a result, not an exception.
 
@@ -77,6 +81,8 @@ def verify_integration(
         timeout: seconds for all of it.
         on_progress: told in one line what runs.
         command: what repeats this verification; goes into the evidence.
+        stored: how the real checkpoint stores its weights; None where they are not quantised.
+        script: the generated script that writes an unquantised copy, where there is one.
 
     Raises:
         LaneJobFailed: the job itself broke (a package that does not import, a crash, a timeout).
@@ -97,6 +103,8 @@ def verify_integration(
                 timeout=timeout,
                 on_progress=on_progress,
                 command=command,
+                stored=stored,
+                script=script,
             )
     integration = Integration.of(integration)
     started = time.monotonic()
@@ -109,13 +117,15 @@ def verify_integration(
         "workdir": str(workdir.resolve()),
         "model_folder": str(model_folder.resolve()) if model_folder else None,
         "trust_remote_code": trust_remote_code,
+        "stored": stored_request(stored, config),
+        "script": str(script.resolve()) if script is not None and script.is_file() else None,
     }
     answer = lane.call("verify", request, timeout=timeout, on_progress=on_progress)
     return Evidence(
         lane="cpu",
         bridge=answer["bridge"],
         replaced=answer["replaced"],
-        checks=tuple(Check(**check) for check in answer["checks"]),
+        checks=(*(Check(**check) for check in answer["checks"]), *coverage(stored)),
         environment=answer["environment"],
         seconds=round(time.monotonic() - started, 3),
         command=command,

@@ -44,3 +44,5 @@ class Plan:
     next_commands: tuple[str, ...] = ()
     stub: str | None = None
     """The planned module that has a marked place for every gap, if the plan has one."""
+    copy_script: str | None = None
+    """The file that writes an unquantised copy of the checkpoint, where the checkpoint is quantised."""

@@ -104,6 +104,7 @@ def make_plan(blueprint: Blueprint, *, root: Path, profile: Profile, options: Op
         notes=notes,
         next_commands=(f"pip install -e {root.name}",) if profile.layout == "package" else (),
         stub=next((file.path for file in files if file.template == "gaps.py.j2"), None),
+        copy_script=next((file.path for file in files if file.template == "dequantize/script.py.j2"), None),
     )
 
 

@@ -13,6 +13,8 @@ from checks.generation import compare_generation
 from checks.logits import compare_fusions, compare_logits, compare_padded
 from checks.measured import Broken, Checks, Clock
 from checks.reference import make_reference
+from checks.stored import ORDER as STORED_ORDER
+from checks.stored import verify_stored
 from checks.weights import import_again, import_weights, load_saved, round_trip
 from echo import versions
 from mcore.build import build_megatron, prepare_process
@@ -45,7 +47,8 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
 
     Args:
         request: `integration` ({kind, path, module}), `config` (raw config.json), `architecture`, `variants`, `seed`,
-            `workdir`, `model_folder`, `trust_remote_code`.
+            `workdir`, `model_folder`, `trust_remote_code`; for a quantised checkpoint `stored` (as in the blueprint, with
+            `quantization_config`) and `script` (the file that writes an unquantised copy).
 
     Returns:
         `bridge` (`module:Class`), `replaced`, `checks`, `environment`.
@@ -65,7 +68,8 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
             results["bridge"] = bridge or results["bridge"]
         except Broken as broken:
             done = {check["name"] for check in checks.done}
-            checks.skip(tuple(name for name in ORDER if name not in done), f"{broken} broke before")
+            names = (*ORDER, *(STORED_ORDER if _stored_runs(request, variant) else ()))
+            checks.skip(tuple(name for name in names if name not in done), f"{broken} broke before")
         results["checks"] += checks.done
     return results | {"environment": _environment() | notes}
 
@@ -102,7 +106,16 @@ def _verify_toy(request: dict[str, Any], variant: str, folder: Path, checks: Che
         compare_fusions(model, reference, checks)
     with checks.guard("generation.greedy"):
         compare_generation(model, reference, checks)
+    if _stored_runs(request, variant):
+        progress.say(f"{toy}: the quantised form of the checkpoint")
+        verify_stored(request, reference, checks)
     return picked
+
+
+def _stored_runs(request: dict[str, Any], variant: str) -> bool:
+    """The quantised form needs one toy: what depends on sizes was seen on both before."""
+    variants = request.get("variants") or ("a", "b")
+    return bool(request.get("stored")) and variant == variants[0]
 
 
 def _pick(request: dict[str, Any], folder: Path, checks: Checks) -> tuple[Any, str]:
