@@ -23,6 +23,7 @@ CHOICES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("moe.score", "scoring_func", ("softmax", "sigmoid", "sqrtsoftplus")),
     ("moe.score", "score_func", ("softmax", "sigmoid", "sqrtsoftplus")),
     ("moe.score", "expert_selection_fn", ("softmax", "sigmoid")),
+    ("moe.output_factor", "shared_expert_combination_strategy", ("sum", "average")),
     ("moe.groups", "topk_method", ("greedy", "group_limited_greedy", "noaux_tc")),
 )
 """(fact, key, known words): string keys that the measured fact accounts for. What they say is not believed."""

@@ -161,6 +161,7 @@ RULES: tuple[FactRule, ...] = (
     FactRule("moe.router_fp32", "flag"),
     FactRule("moe.router_bias", "flag"),
     FactRule("moe.shared_width", "int", ("shared_expert_intermediate_size", "shared_intermediate_size")),
+    FactRule("moe.output_factor", "float"),
     FactRule("moe.shared_gate", "flag"),
     FactRule("moe.expert_bias", "flag"),
     FactRule("moe.clamp", "float", ("swiglu_limit",)),

@@ -132,6 +132,7 @@ def _groups(view: View) -> tuple[Setting, ...]:
 
 
 ROWS: tuple[Row, ...] = (
+    Row("moe.output_factor", is_value(1.0, 1), derived="megatron-core adds what experts give as it is"),
     *size("moe.num_experts", "num_moe_experts"),
     *size("moe.top_k", "moe_router_topk"),
     *size("moe.ffn_hidden_size", "moe_ffn_hidden_size"),

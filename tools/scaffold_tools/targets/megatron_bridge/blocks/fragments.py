@@ -64,7 +64,7 @@ BLOCK_FEATURES = frozenset(
 """Layers that differ from each other, or that the spec of one layer does not build."""
 MIXERS = ("mamba", "selective", "short_conv", "lru")
 """Features of layers whose mixer is not attention, each with a template and a function for its spec."""
-ROUTED = frozenset({"own_router", "sparse_mixer", "expert_post_norm"})
+ROUTED = frozenset({"own_router", "sparse_mixer", "expert_post_norm", "expert_output_factor"})
 """What changes the experts themselves."""
 SELF_ATTENTION_FEATURES = frozenset(
     {"rope_sets", "rope_attention_factor", "clip_qkv", "query_temperature", "own_gate"}
@@ -263,11 +263,10 @@ FRAGMENTS: tuple[Fragment, ...] = (
     ),
     Fragment(
         "moe_layer",
-        _any("expert_post_norm"),
-        (_TENSOR, _CONFIG, Import("megatron.core.transformer.moe.moe_layer", "MoELayer"), _SPEC),
-        (),
-        ("TENorm",),
+        _any("expert_post_norm", "expert_output_factor"),
+        (_TENSOR, Import("megatron.core.transformer.moe.moe_layer", "MoELayer"), _SPEC),
     ),
+    Fragment("moe_layer", _any("expert_post_norm"), (_CONFIG,), (), ("TENorm",)),
     Fragment(
         "moe_submodules",
         _any("expert_spec"),
@@ -578,7 +577,7 @@ def _expert_lines(features: frozenset[str], prefix: str) -> list[tuple[bool, str
     return [
         (bare, "experts.layer.pre_mlp_layernorm", "IdentityOp"),
         (bool(features & {"own_router", "sparse_mixer"}), "experts.router", f"{prefix}Router"),
-        ("expert_post_norm" in features, "experts.layer.mlp", layer),
+        (bool(features & {"expert_post_norm", "expert_output_factor"}), "experts.layer.mlp", layer),
     ]
 
 

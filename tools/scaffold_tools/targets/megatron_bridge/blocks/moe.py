@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from scaffold_tools.blueprint.facts import Blueprint
-from scaffold_tools.targets.megatron_bridge.blocks.facts import expression, has
+from scaffold_tools.targets.megatron_bridge.blocks.facts import differs_from, expression, has
 from scaffold_tools.targets.megatron_bridge.blocks.model import BlockRow, Naming, Part, ProviderField, ProviderSetting
 
 _LAYER = "decoder.layers.*."
@@ -96,6 +96,22 @@ def _post_norm(blueprint: Blueprint, naming: Naming) -> Part:
     )
 
 
+def _output_factor(blueprint: Blueprint, naming: Naming) -> Part:
+    return Part(
+        features=("expert_output_factor",),
+        fields=(
+            ProviderField(
+                "expert_output_factor",
+                "float",
+                "1.0",
+                expression(blueprint, "moe.output_factor"),
+                blueprint.value("moe.output_factor"),
+                "Factor on what routed and shared experts give together.",
+            ),
+        ),
+    )
+
+
 ROWS: tuple[BlockRow, ...] = (
     BlockRow(
         "router",
@@ -117,5 +133,12 @@ ROWS: tuple[BlockRow, ...] = (
         (),
         lambda blueprint: routes(blueprint) and has(blueprint, "norm.post_mlp"),
         _post_norm,
+    ),
+    BlockRow(
+        "factor on experts",
+        "what routed and shared experts give together is scaled (averaged); megatron-core adds it as it is",
+        ("moe.output_factor",),
+        lambda blueprint: routes(blueprint) and differs_from(blueprint, "moe.output_factor", 1.0),
+        _output_factor,
     ),
 )

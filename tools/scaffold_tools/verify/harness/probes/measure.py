@@ -226,7 +226,9 @@ def _one_layer(
     elif not layer.alone:
         heads = _attention_of(book, graph, layer, found)
     found["residual.parallel"] = (layer.parallel, layer.o.where)
-    if layer.bare or layer.alone or layer.attention_factor == layer.mlp_factor:
+    if layer.moe is not None and not layer.alone:
+        found["moe.output_factor"] = (clean(layer.mlp_factor / layer.attention_factor), layer.down.where)
+    if layer.bare or layer.alone or layer.moe is not None or layer.attention_factor == layer.mlp_factor:
         found["residual.multiplier"] = (layer.attention_factor, layer.o.where)
     else:
         seen_factors = f"{layer.attention_factor} on attention, {layer.mlp_factor} on the MLP"
