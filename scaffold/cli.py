@@ -15,6 +15,7 @@ from types import FrameType
 import typer
 
 from scaffold.commands import (
+    agent,
     apply,
     checklist,
     diff,
@@ -60,6 +61,7 @@ for _module, _name in (
     (verify, "verify"),
     (checklist, "checklist"),
     (matrix, "matrix"),
+    (agent, "agent"),
     (mcp, "mcp"),
     (doctor, "doctor"),
 ):

@@ -34,12 +34,21 @@ def file_states(plan: Plan, folder: RunFolder | None) -> tuple[FileState, ...]:
 def undo(folder: RunFolder) -> tuple[tuple[str, str], ...]:
     """Take back what was applied; returns (what happened, path) for each file."""
     from scaffold_tools.workspace import read_record
+
+    layers = (folder.path / run_folder.AGENT, folder.path)  # what the agent changed lies on top
+    if all(read_record(layer) is None for layer in layers):
+        raise BadInput(f"nothing of {folder.name} is applied")
+    return tuple(step for layer in layers for step in _undo_layer(layer))
+
+
+def _undo_layer(layer: Path) -> tuple[tuple[str, str], ...]:
+    from scaffold_tools.workspace import read_record
     from scaffold_tools.workspace import undo as undo_tree
 
-    record = read_record(folder.path)
+    record = read_record(layer)
     if record is None:
-        raise BadInput(f"nothing of {folder.name} is applied")
-    done = undo_tree(Path(record.root), folder.path)
+        return ()
+    done = undo_tree(Path(record.root), layer)
     kinds = (("removed", done.removed), ("restored", done.restored), ("merged", done.merged), ("kept", done.kept))
     return tuple((kind, path) for kind, paths in kinds for path in paths)
 

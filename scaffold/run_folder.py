@@ -14,6 +14,9 @@ from scaffold_tools.jsonio import dumps, loads
 
 HOME = ".scaffold"
 
+AGENT = "agent"
+"""Folder of what the agent did: its record, diffs and transcript."""
+
 LANE_LOG = "lane.log"
 """What libraries in the lane print."""
 
