@@ -29,10 +29,10 @@ def main(requests: list[dict[str, Any]], folder: str, rank: int) -> list[dict[st
     tensor_parallel.random.initialize_rng_tracker(inference_rng_tracker=True, force_reset=True)
     results = []
     for request in requests:
-        pipeline_size = 2 if request["mode"] == "pp" else 1
         sizes = {
-            "tensor_model_parallel_size": 2 // pipeline_size,
-            "pipeline_model_parallel_size": pipeline_size,
+            "tensor_model_parallel_size": 2 if request["mode"].startswith("tp") else 1,
+            "pipeline_model_parallel_size": 2 if request["mode"] == "pp" else 1,
+            "expert_model_parallel_size": 2 if request["mode"] == "ep" else 1,
         }
         parallel_state.destroy_model_parallel()
         parallel_state.initialize_model_parallel(**sizes)
@@ -93,20 +93,38 @@ def compare(request: dict[str, Any], rank: int, sizes: dict[str, int]) -> dict[s
         models = provider.provide_distributed_model(wrap_with_ddp=False, use_cpu_initialization=True)
         model = models[0].eval()
         bridge.load_hf_weights(models)
-        split = pipeline if request["mode"] == "pp" else tensor_parallel_pass
+        split = {"pp": pipeline, "ep": whole_pass}.get(request["mode"], tensor_parallel_pass)
         found = split(model, tokens, projection, rank, provider.hidden_size)
         share_gradients(model, provider, request["mode"])
         for parameter in model.parameters():
             parameter.data = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
         exported = {row[0]: row[1] for row in bridge.export_hf_weights(models, cpu=True, show_progress=False)}
+    wanted = stored_gradients(reference, Path(request["folder"]) / f"gradients-{rank}")
     gradients = {
-        name: float((exported[name] - parameter.grad).abs().max() / parameter.grad.abs().max())
-        for name, parameter in reference.named_parameters()
+        name: float((exported[name] - gradient).abs().max() / (gradient.abs().max() or 1.0))
+        for name, gradient in wanted.items()
         if name in exported
     }
     worst = max(gradients, key=lambda name: gradients[name])
     difference = None if found is None else float((found - logits).abs().max())
     return {"logits": difference, "gradient": gradients[worst], "worst": worst, "compared": len(gradients)}
+
+
+def stored_gradients(reference: Any, folder: Path) -> dict[str, torch.Tensor]:
+    """Gradients of the Hugging Face model under the names that files have: experts lie apart there."""
+    from safetensors.torch import load_file
+
+    for parameter in reference.parameters():
+        parameter.data = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+    reference.save_pretrained(folder)
+    return load_file(folder / "model.safetensors")
+
+
+def whole_pass(model: Any, tokens: Any, projection: Any, rank: int, hidden: int | None) -> torch.Tensor:
+    """Forward and backward of all tokens on both ranks, each of which has half of the experts."""
+    logits = model(tokens, torch.arange(tokens.shape[1]).expand_as(tokens), None)
+    (logits.float() * projection).sum().backward()
+    return logits.detach()
 
 
 def tensor_parallel_pass(model: Any, tokens: Any, projection: Any, rank: int, hidden: int | None) -> torch.Tensor:
@@ -144,7 +162,14 @@ def share_gradients(model: Any, provider: Any, mode: str) -> None:
         if provider.share_embeddings_and_output_weights:
             torch.distributed.all_reduce(inner(model).shared_embedding_or_output_weight().grad)
         return
+    if mode == "ep":  # both ranks send the same tokens to an expert
+        for parameter in model.parameters():
+            if not getattr(parameter, "allreduce", True) and parameter.grad is not None:
+                parameter.grad /= 2
+        return
     for name, parameter in model.named_parameters():
+        if parameter.grad is None:  # a choice has no gradient
+            continue
         shared = provider.sequence_parallel and getattr(parameter, "sequence_parallel", False)
         if shared or (provider.qk_layernorm and ("q_layernorm" in name or "k_layernorm" in name)):
             torch.distributed.all_reduce(parameter.grad)

@@ -43,7 +43,7 @@ RUNS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("lru", "tp_sp", {}),
     ("experts_groups_shared", "ep", {}),
     ("experts_stacked_biases", "ep", {}),
-    ("experts_softmax_bias", "ep", {}),
+    ("experts_not_renormalised", "ep", {}),
     ("sparse_mixer", "ep", {}),
     ("experts_groups_shared", "tp_sp", {}),
     ("experts_shared_gate", "tp_sp", {}),
