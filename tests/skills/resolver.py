@@ -162,7 +162,8 @@ def _options() -> frozenset[str]:
 def _quoted(span: str, known: World) -> bool:
     """A message or an expression of ours; `...` stands for what differs."""
     parts = [part for part in (" ".join(part.split()) for part in span.split("...")) if part]
-    return bool(parts) and all(re.search(rf"(?<!\w){re.escape(part)}(?!\w)", known.sources) for part in parts)
+    bounded = (rf"(?<!\w){re.escape(part)}(?!\w)" for part in parts if part in known.sources)
+    return bool(parts) and sum(re.search(pattern, known.sources) is not None for pattern in bounded) == len(parts)
 
 
 def _path(span: str, known: World) -> bool:
