@@ -122,10 +122,15 @@ SHARES = (1.0, 2 / 3, 8 / 3, 4.0)
 
 
 def fit_rounded(a: float, b: float, toys: Toys, hints: Iterable[str] = ()) -> Rounded | None:
-    """A width that is rounded up to a multiple, by keys that are named like one; None where it is not."""
+    """A width that is rounded up to a multiple, by keys that are named like one, or by whole numbers of any name."""
     multiples = [key for key in toys.keys if "multiple_of" in key]
     factors = [*(key for key in toys.keys if "multiplier" in key), None]
-    for multiple, width, factor, share in itertools.product(multiples, (*hints, *WIDTHS), factors, SHARES):
+    whole = [key for key in toys.keys if key in toys.read and type(toys.a.get(key)) is int and not _equal(key, toys)]
+    usual = itertools.product(multiples, (*hints, *WIDTHS), factors, SHARES)
+    others = itertools.product(whole, (key for key in whole if toys.a[key] * 4 > a), (None,), SHARES[1:])
+    for multiple, width, factor, share in itertools.chain(usual, others):
+        if multiple == width:
+            continue
         found = Rounded(width, factor, multiple, share)
         try:
             if same(a, evaluate(found, toys.a)) and same(b, evaluate(found, toys.b)):
@@ -133,6 +138,11 @@ def fit_rounded(a: float, b: float, toys: Toys, hints: Iterable[str] = ()) -> Ro
         except (KeyError, TypeError):
             continue
     return None
+
+
+def _equal(key: str, toys: Toys) -> bool:
+    """Whether a key has the same value in both toys, so that it could be any other."""
+    return bool(toys.a.get(key) == toys.b.get(key))
 
 
 def narrowed(value: float) -> float:
@@ -183,10 +193,10 @@ def fit_layers(a: list[Any], b: list[Any], toys: Toys, hints: Iterable[str] = ()
 def _fit_counted(a: list[Any], b: list[Any], toys: Toys, hints: Iterable[str]) -> Chosen | None:
     """One of two values a layer, by counting layers."""
     layers = next((key for key in toys.keys if toys.a.get(key) == len(a) and toys.b.get(key) == len(b)), None)
-    sides = [_two_sides(values) for values in (a, b)]
-    if layers is None or sides[0] is None or sides[1] is None:
+    side_a, side_b = _two_sides(a), _two_sides(b)
+    if layers is None or side_a is None or side_b is None:
         return None
-    (flags_a, *values_a), (flags_b, *values_b) = sides
+    (flags_a, *values_a), (flags_b, *values_b) = side_a, side_b
     for turned in (False, True):
         rule = fit(
             [flag != turned for flag in flags_a],

@@ -71,6 +71,7 @@ def account(
         value = config[key] if key in config else (real or {}).get(key, attributes.get(key))
         read = None if variant is None else key in reads
         consumer = used.get(key) or _waiver(key, value, variant) or _repeats(key, config, used)
+        consumer = consumer or _same_size(key, (config, attributes), used)
         if consumer is None and key in opened:
             consumer = "waived: a config of its own, each of whose keys is accounted for"
         rows.append(KeyUse(key, value, read, consumer))
@@ -126,6 +127,18 @@ REPEATS: tuple[tuple[str, str], ...] = (("word_embed_proj_dim", "hidden_size"),)
 def _repeats(key: str, config: Mapping[str, Any], used: Mapping[str, str]) -> str | None:
     other = dict(REPEATS).get(key)
     return used.get(other) if other is not None and config.get(key) == config.get(other) else None
+
+
+def _same_size(key: str, configs: tuple[Mapping[str, Any], ...], used: Mapping[str, str]) -> str | None:
+    """The fact of another size that is the same number in the model and in its toy: key heads where none is shared.
+
+    Which of the two the code uses for what cannot be told then, and makes no difference to this model.
+    """
+    for other, fact in used.items():
+        pairs = [(one.get(key), one.get(other)) for one in configs]
+        if all(type(a) is int and a > 1 and a == b for a, b in pairs) and not fact.startswith("waived"):
+            return fact
+    return None
 
 
 def _changed_facts(key: str, variant: Mapping[str, Any]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -175,7 +176,8 @@ def _sets(measured: Mapping[str, list[Any]], answer: Mapping[str, Any], draft: D
     per_layer = real_layers if isinstance(real_layers, list) else [real_layers] * count
     sets = [_real_set(label, index, per_layer, answer, draft) for index, label in enumerate(labels)]
     for label in labels:
-        draft.aliases[label.split(":")[-1].split(".")[0]] = "rope.sets"
+        for key in label.split(":")[-1].split("/"):
+            draft.aliases[key.split(".")[0]] = "rope.sets"
     draft.aliases |= dict.fromkeys(ROPE_KEYS, "rope.sets")
     original = answer["real"].get(ORIGINAL)
     if original is not None and all(one["parameters"].get(ORIGINAL, original) == original for one in sets):
@@ -197,6 +199,8 @@ def _origin(rotation: Mapping[str, Any], variant: Mapping[str, Any], length: int
             plain = table({"rope_theta": value}, _setting(rotation["dim"], attributes, length))
             if plain is not None and agrees(plain, rotation["inv_freq"], 1.0):
                 return f"theta:{key}"
+    if (stretched := _stretched(rotation, attributes, length)) is not None:
+        return stretched
     fixed = _fixed_theta(rotation)
     return f"fixed:{fixed:g}" if fixed else "unknown"
 
@@ -212,6 +216,19 @@ def _parameters(attributes: Mapping[str, Any], key: str) -> dict[str, Any]:
     if isinstance(attributes.get(outer), dict) and found.get("rope_type") == "yarn":
         found["truncate"] = attributes[outer].get("truncate", True)
     return found
+
+
+def _stretched(rotation: Mapping[str, Any], attributes: Mapping[str, Any], length: int) -> str | None:
+    """`stretched:<key of theta>/<key of the factor>`: positions divided by a number before they turn anything."""
+    numbers = {key: float(value) for key, value in attributes.items() if is_number(value) and value > 1}
+    wanted = 1 / rotation["inv_freq"][0] if rotation["inv_freq"][0] else 0.0
+    factors = [key for key, value in numbers.items() if math.isclose(value, wanted, rel_tol=1e-4)]
+    for factor, theta in itertools.product(factors, numbers):
+        parameters = {"rope_type": "linear", "rope_theta": numbers[theta], "factor": numbers[factor]}
+        found = table(parameters, _setting(rotation["dim"], attributes, length))
+        if theta != factor and found and agrees(found, rotation["inv_freq"], rotation["attention_factor"]):
+            return f"stretched:{theta}/{factor}"
+    return None
 
 
 def _fixed_theta(rotation: Mapping[str, Any]) -> float | None:
@@ -248,11 +265,16 @@ def _which(origins: Mapping[str, list[Any]], labels: list[str], toys: Toys) -> E
 def _real_set(label: str, index: int, per_layer: list[Any], answer: Mapping[str, Any], draft: Draft) -> dict[str, Any]:
     real = answer["real"]
     origin, _, key = label.partition(":")
-    parameters = _parameters(real, key) if origin == "settings" and real.get(key) else {"rope_type": "default"}
-    if origin == "theta":
+    parameters: dict[str, Any] = {"rope_type": "default"}
+    if origin == "settings" and real.get(key):
+        parameters = _parameters(real, key)
+    elif origin == "theta":
         parameters["rope_theta"] = real.get(key)
     elif origin == "fixed":
         parameters["rope_theta"] = float(key)
+    theta_key, _, factor_key = key.partition("/") if origin == "stretched" else (key, "", "")
+    if origin == "stretched":
+        parameters = {"rope_type": "linear", "rope_theta": real.get(theta_key), "factor": real.get(factor_key)}
     dim = int(draft.value("rope.dim") or draft.value("head_dim") or 0)
     found = table(parameters, _setting(dim, real, int(real.get("max_position_embeddings") or 0)))
     return {
@@ -263,5 +285,6 @@ def _real_set(label: str, index: int, per_layer: list[Any], answer: Mapping[str,
         "inv_freq": list(asdict(found)["inv_freq"]) if found else None,
         "attention_factor": found.attention_factor if found else None,
         "config_key": key if origin == "settings" else None,
-        "theta_key": key if origin == "theta" else None,
+        "theta_key": theta_key if origin in ("theta", "stretched") else None,
+        **({"factor_key": factor_key} if factor_key else {}),
     }

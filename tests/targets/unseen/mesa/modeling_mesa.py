@@ -1,4 +1,4 @@
-"""One key and value head, neighbours rotate, half a head alone; two norms in parallel; squared relu four times as wide."""
+"""One key and value head, neighbours rotate in half a head; two norms in parallel; a squared relu, four times wide."""
 
 import torch
 import torch.nn.functional as F

@@ -1,4 +1,4 @@
-"""No rotation in every third layer and a window in the others, both decided by code; sandwich norms, norms on heads."""
+"""No rotation in every third layer and a window in the others, decided by code; sandwich norms, norms on heads."""
 
 import torch
 import torch.nn.functional as F

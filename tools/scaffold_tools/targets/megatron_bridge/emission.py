@@ -124,6 +124,25 @@ def rule_flags(rule: LayerRule, holds: bool = True) -> str:
     return f"[int({condition}) for layer in range({config_path(rule.layers)})]"
 
 
+def table_name(index: int) -> str:
+    """What a rotary table is called where the config has no name for it."""
+    return f"table{index}"
+
+
+def chosen_tables(expression: Chosen | PerLayer) -> str:
+    """Code of the name of the rotary table of each layer; the expression gives its index."""
+    if isinstance(expression, PerLayer):
+        names = ", ".join(
+            f"{python_literal(label)}: {python_literal(table_name(case.value))}"
+            for label, case in expression.cases
+            if isinstance(case, Const)
+        )
+        return f"[{{{names}}}[kind] for kind in {config_path(expression.key)}]"
+    yes, no = (table_name(case.value) for case in (expression.yes, expression.no) if isinstance(case, Const))
+    flags = rule_flags(expression.rule)
+    return f"[{python_literal(yes)} if flag else {python_literal(no)} for flag in {flags}]"
+
+
 def value_flags(expression: Chosen, value: Const | Product) -> str:
     """Code that gives 1 for each layer that has the value."""
     return rule_flags(expression.rule, expression.yes == value)

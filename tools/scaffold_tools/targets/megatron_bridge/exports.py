@@ -7,7 +7,7 @@ from typing import Any
 
 from scaffold_tools.blueprint.facts import Blueprint
 from scaffold_tools.render.literals import python_literal
-from scaffold_tools.targets.megatron_bridge.emission import inverse, plain_key
+from scaffold_tools.targets.megatron_bridge.emission import inverse, plain_key, table_name
 from scaffold_tools.targets.megatron_bridge.profile import Profile
 from scaffold_tools.targets.megatron_bridge.rules import Setting, activation_key
 
@@ -45,6 +45,8 @@ def _rope(blueprint: Blueprint, settings: Sequence[Setting]) -> dict[str, str]:
     sets: list[dict[str, Any]] = list(blueprint.value("rope.sets") or [])
     if not sets or (len(sets) == 1 and sets[0].get("type") == "default" and "." not in str(sets[0].get("config_key"))):
         return {}
+    if not all(row.get("config_key") for row in sets):  # keys of other names, which go back one by one
+        return own_bases(sets) if len(sets) > 1 else {}
     attributes = {plain_key(setting.expression): setting.attribute for setting in settings}
     if len(sets) == 1 and "." not in str(sets[0].get("config_key")):
         return {"rope_parameters": _rope_dict(sets[0], attributes, main=True)}
@@ -55,6 +57,12 @@ def _rope(blueprint: Blueprint, settings: Sequence[Setting]) -> dict[str, str]:
         for label, row in zip(labels, sets, strict=True)
     )
     return {"rope_parameters": "{" + inner + "}"}
+
+
+def own_bases(sets: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """The keys that hold one base each, from the tables of the provider."""
+    named = [(row.get("theta_key"), table_name(index)) for index, row in enumerate(sets)]
+    return {key: f'provider.rope_parameters["{name}"]["rope_theta"]' for key, name in named if key and "." not in key}
 
 
 def _rope_dict(row: dict[str, Any], attributes: dict[str | None, str], *, main: bool) -> str:

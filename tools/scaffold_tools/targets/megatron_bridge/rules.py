@@ -234,6 +234,10 @@ def _theta(view: View) -> tuple[Setting, ...]:
 
 
 def _linear_rope(view: View) -> tuple[Setting, ...]:
+    own = _rope_sets(view)[0].get("factor_key")
+    if own:
+        expression = Product((Term(own),))
+        return (*_theta(view), Setting("seq_len_interpolation_factor", scalar(expression), expression=expression))
     return (*_theta(view), _rope_setting(view, "seq_len_interpolation_factor", "factor"))
 
 
@@ -462,7 +466,11 @@ def _without_experts(blueprint: Blueprint, profile: Profile) -> tuple[Setting, .
     """Configs may count experts that no layer has: the base bridge would believe the key and build them."""
     counted = {key for key, attribute in profile.config_mapping if attribute == "num_moe_experts"}
     counts = [use for use in blueprint.keys if use.key in counted and use.value]
-    if not counts or blueprint.fact("mlp.gated") is None or any(row.role.startswith("moe.") for row in blueprint.roles):
+    if (
+        not counts
+        or blueprint.fact("mlp.gated") is None
+        or any(row.role.startswith("moe.") for row in blueprint.roles)
+    ):
         return ()
     if any(fact.name.startswith("moe.") for fact in blueprint.facts):
         return ()

@@ -6,7 +6,7 @@ projection that has no latent.
 
 from __future__ import annotations
 
-from scaffold_tools.blueprint.facts import Blueprint, Const, Gap
+from scaffold_tools.blueprint.facts import Blueprint, Const, Gap, Product, Term
 from scaffold_tools.targets.megatron_bridge.blocks.facts import expression, has, same
 from scaffold_tools.targets.megatron_bridge.blocks.model import (
     BlockRow,
@@ -57,6 +57,9 @@ def _settings(blueprint: Blueprint) -> tuple[ProviderSetting, ...]:
             rows.append(ProviderSetting(attribute, value, expression(blueprint, fact) or Const(value)))
     if _rope_types(blueprint) == {"default"}:
         rows.append(ProviderSetting("rope_type", "rope", comment="Without YaRN, which is the default of MLA."))
+    theta = next((one.get("theta_key") for one in blueprint.value("rope.sets") or []), None)
+    if theta not in (None, "rope_theta"):
+        rows.append(ProviderSetting("rotary_base", None, Product((Term(str(theta)),))))
     if any(use.key.endswith("partial_rotary_factor") for use in blueprint.keys):
         rows.append(ProviderSetting("rotary_percent", 1.0, comment="All of qk_pos_emb_head_dim rotates."))
     return tuple(rows)

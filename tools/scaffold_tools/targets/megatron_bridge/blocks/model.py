@@ -29,6 +29,8 @@ class ProviderField:
     expression: Expression | None = None
     value: Any = None
     comment: str = ""
+    code: str | None = None
+    """Code over `hf_config` where no expression says it; built in `emission` from checked parts."""
 
 
 @dataclass(frozen=True)

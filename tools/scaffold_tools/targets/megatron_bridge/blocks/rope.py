@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from scaffold_tools.blueprint.facts import Blueprint, Const, Gap
-from scaffold_tools.targets.megatron_bridge.blocks.facts import key, per_layer_choice
+from scaffold_tools.blueprint.facts import Blueprint, Chosen, Const, Gap, PerLayer
+from scaffold_tools.render.literals import python_literal
+from scaffold_tools.targets.megatron_bridge.blocks.facts import expression, key, per_layer_choice
 from scaffold_tools.targets.megatron_bridge.blocks.mla import is_latent
 from scaffold_tools.targets.megatron_bridge.blocks.model import (
     BlockRow,
@@ -18,6 +19,7 @@ from scaffold_tools.targets.megatron_bridge.blocks.model import (
     ProviderField,
     ProviderSetting,
 )
+from scaffold_tools.targets.megatron_bridge.emission import chosen_tables, config_path, table_name
 
 KNOWN_TYPES = frozenset({"default", "linear", "dynamic", "yarn", "longrope", "llama3", "proportional"})
 STOCK_TYPES = frozenset({"default", "linear"})
@@ -71,6 +73,8 @@ def _part(blueprint: Blueprint, naming: Naming) -> Part:
         features.append("rope_alpha")
     if is_reversed(blueprint):
         features.append("rope_reversed")
+    if (own := _own_bases(blueprint, sets)) is not None:
+        return Part(features=tuple(features), fields=own, settings=_settings(blueprint, sets))
     root = str(sets[0]["config_key"]).rpartition(".")[0] if len(sets) > 1 else str(sets[0]["config_key"])
     fields = [
         ProviderField(
@@ -98,6 +102,27 @@ def _part(blueprint: Blueprint, naming: Naming) -> Part:
             )
         )
     return Part(features=tuple(features), fields=tuple(fields), settings=_settings(blueprint, sets))
+
+
+def _own_bases(blueprint: Blueprint, sets: list[dict[str, Any]]) -> tuple[ProviderField, ...] | None:
+    """Fields of plain tables whose bases are keys (or numbers) of their own; None for other tables."""
+    formula = expression(blueprint, "rope.sets")
+    plain = all(one.get("type") == "default" and not one.get("config_key") for one in sets)
+    rotated = sum(len(one["layers"]) for one in sets)
+    if not plain or len(sets) < 2 or not isinstance(formula, Chosen | PerLayer):
+        return None
+    if rotated != int(blueprint.value("num_layers") or 0):
+        return None
+    bases = []
+    for index, one in enumerate(sets):
+        theta = config_path(one["theta_key"]) if one.get("theta_key") else python_literal(one["theta"])
+        bases.append(f'{python_literal(table_name(index))}: {{"rope_type": "default", "rope_theta": {theta}}}')
+    tables, layers = f"{{{', '.join(bases)}}}", chosen_tables(formula)
+    words = "Rotary parameters of each table."
+    return (
+        ProviderField("rope_parameters", "dict[str, Any] | None", "None", comment=words, code=tables),
+        ProviderField("layer_types", "list[str] | None", "None", comment="Table of every layer.", code=layers),
+    )
 
 
 def _settings(blueprint: Blueprint, sets: list[dict[str, Any]]) -> tuple[ProviderSetting, ...]:
@@ -145,6 +170,8 @@ def _unknown_types(types: set[str]) -> tuple[Gap, ...]:
 
 
 def _unknown_layout(blueprint: Blueprint, sets: list[dict[str, Any]]) -> tuple[Gap, ...]:
+    if _own_bases(blueprint, sets) is not None:
+        return ()
     if any(not one.get("config_key") for one in sets):
         return (
             Gap(
