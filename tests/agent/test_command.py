@@ -9,10 +9,22 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from cli.conftest import Scaffold, run
 from cli.conftest import scaffold as scaffold
-from support.loopback_claude import Reply, loopback_claude, text, use
+from scaffold import look
+from scaffold.agent.redact import Redactor
+from scaffold.agent.tools import Kit
+from scaffold.agent.transcript import Transcript
+from scaffold.run_folder import AGENT, RunFolder
+from scaffold_tools.workspace import apply
+from support.loopback_claude import Reply, Status, loopback_claude, text, use
+from support.runs import GAP, planned_run
+
+from .conftest import PROVEN, START
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "Qwen--Qwen3-8B"
 
 PLAIN = Path(__file__).resolve().parents[1] / "blueprint" / "unseen" / "plain"
 TILT = """
@@ -60,6 +72,59 @@ def test_there_has_to_be_something_to_resume(scaffold: Scaffold, model: Path) ->
     ran = scaffold("agent", model, "--resume")
     assert ran.code == 2
     assert "nothing to resume" in ran.error()
+
+
+@pytest.fixture
+def started(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
+    """A run that an earlier call left open, and measurements from a list instead of the lane."""
+    folder = planned_run(workdir, gaps=(GAP,))
+    plan = look.load_plan(folder)
+    apply(plan, Path(plan.root), record_dir=folder.path)
+    transcript = Transcript(folder.path / AGENT / "transcript.jsonl", Redactor())
+    transcript.message({"role": "user", "content": [{"type": "text", "text": "the task"}]})
+
+    def measure(kit: Kit) -> dict[str, object]:
+        stub = Path(plan.root) / str(plan.stub)
+        kit.judge.saw(PROVEN if "OPEN_GAPS = ()" in stub.read_text() else START)
+        return {"proven": kit.judge.proven}
+
+    monkeypatch.setattr(Kit, "measure", measure)
+    return folder
+
+
+def test_a_call_that_ends_at_a_limit_says_what_is_left_and_the_next_one_goes_on(
+    scaffold: Scaffold, started: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads = Reply([text("Reading first."), use("list_files", folder="family")], tokens_in=5000)
+    with loopback_claude(reads, info=Status(500)) as claude:
+        monkeypatch.setenv("ANTHROPIC_BASE_URL", claude.url)
+        ran = scaffold("agent", EXAMPLE, "--resume", "--max-turns", "1", "--model", "some-model", "--json")
+    assert ran.code == 3, ran.err
+    assert ran.json["reason"] == "turns"
+    assert [gap["subject"] for gap in ran.json["gaps"]] == ["mlp.activation"]
+    assert (ran.json["closed"], ran.json["tokens"]["total"], ran.json["last_words"]) == ([], 5100, "Reading first.")
+    assert claude.asked[0]["model"] == "some-model"
+    assert claude.asked[0]["messages"][0]["content"][0]["text"] == "the task"
+
+    change = {"path": "qwen3_gaps.py", "content": "OPEN_GAPS = ()"}
+    with loopback_claude(Reply([use("change_files", changes=[change], why="x")])) as claude:
+        monkeypatch.setenv("ANTHROPIC_BASE_URL", claude.url)
+        ran = scaffold("agent", EXAMPLE, "--resume")
+    assert ran.code == 0, ran.err
+    assert "closed  mlp.activation" in ran.out
+    roles = [message["role"] for message in claude.asked[0]["messages"]]
+    assert roles == ["user", "user", "assistant", "user", "user"]
+    assert claude.asked[0]["messages"][2]["content"][0]["text"] == "Reading first."
+
+    ran = scaffold("agent", EXAMPLE, "--resume", "--json")  # the API is gone, and nobody asks it
+    assert (ran.code, ran.json["reason"]) == (0, "nothing to do")
+
+
+def test_two_agents_do_not_work_on_one_run(scaffold: Scaffold, started: RunFolder) -> None:
+    with FileLock(started.path / AGENT / "lock"):
+        ran = scaffold("agent", EXAMPLE, "--resume")
+    assert ran.code == 4
+    assert "another agent" in ran.error()
 
 
 def filled(stub: str) -> str:
