@@ -54,7 +54,19 @@ LRU: dict[str, Any] = {
     "block_types": ["recurrent", "attention"],
     "attention_window_size": 64,
 }
+DELTA: dict[str, Any] = {
+    **SIZES,
+    "architectures": ["OlmoHybridForCausalLM"],
+    "model_type": "olmo_hybrid",
+    "num_hidden_layers": 4,
+    "layer_types": ["linear_attention", "full_attention"] * 2,
+    "linear_num_key_heads": 4,
+    "linear_num_value_heads": 8,
+    "linear_key_head_dim": 32,
+    "linear_value_head_dim": 48,
+}
 MIXERS: dict[str, dict[str, Any]] = {
+    "delta": DELTA,
     "lru": LRU,
     "selective": SELECTIVE,
     "selective_bare_norms": BARE_NORMS,

@@ -8,9 +8,7 @@ from typing import Any
 import pytest
 
 from scaffold_tools.blueprint.facts import Const, PerLayer
-from scaffold_tools.targets.megatron_bridge.rules import settle
 from scaffold_tools.verify.lane import LaneSession
-from targets.blocks.packages import lane_profile
 from targets.blocks.pipeline import blueprint_of, checks_of
 
 pytestmark = pytest.mark.lane
@@ -67,16 +65,3 @@ def test_a_wrong_belief_about_the_nets_is_caught(lane: LaneSession, tmp_path: Pa
     wrong = [*value[1:], value[0]] if isinstance(value, list) else value
     found = checks_of(lane, NETS, tmp_path, lambda model: model.with_fact(fact, wrong, Const(wrong)))
     assert set(found) - {"passed"}
-
-
-def test_a_doubled_write_strength_is_a_gap(lane: LaneSession) -> None:
-    config = {
-        "architectures": ["OlmoHybridForCausalLM"],
-        "model_type": "olmo_hybrid",
-        "num_hidden_layers": 8,
-        "layer_types": (["linear_attention"] * 3 + ["full_attention"]) * 2,
-    }
-    blueprint = blueprint_of(lane, config)
-    assert blueprint.value("delta.write_factor") == 2.0
-    gaps = {gap.subject for gap in settle(blueprint, lane_profile()).gaps}
-    assert {"delta.write_factor", "delta.norm.eps"} <= gaps

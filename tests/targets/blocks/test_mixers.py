@@ -10,7 +10,7 @@ import pytest
 from scaffold_tools.blueprint.facts import Const, Product, Term
 from scaffold_tools.targets.megatron_bridge.mappings import map_roles
 from scaffold_tools.verify.lane import LaneSession
-from targets.blocks.mixer_configs import BARE_NORMS, LRU, MIXERS, SELECTIVE, SHORT_CONV
+from targets.blocks.mixer_configs import BARE_NORMS, DELTA, LRU, MIXERS, SELECTIVE, SHORT_CONV
 from targets.blocks.pipeline import blueprint_of, checks_of
 
 pytestmark = pytest.mark.lane
@@ -54,6 +54,14 @@ def test_a_linear_recurrent_unit_is_known_by_its_arithmetic(lane: LaneSession) -
     assert blueprint.value("embedding.rounded") is True
 
 
+def test_norms_before_mixers_alone_are_told_from_norms_everywhere(lane: LaneSession) -> None:
+    blueprint = blueprint_of(lane, DELTA)
+    assert blueprint.gaps == ()
+    assert blueprint.value("norm.pre_attn.layers") == "recurrent"
+    assert blueprint.value("norm.pre_mlp.layers") == "recurrent"
+    assert blueprint.value("delta.write_factor") == 2.0
+
+
 @pytest.mark.parametrize("name", sorted(MIXERS))
 def test_every_tensor_of_a_mixer_has_a_parameter(lane: LaneSession, name: str) -> None:
     assert map_roles(blueprint_of(lane, MIXERS[name])).gaps == ()
@@ -73,6 +81,8 @@ def test_each_mixer_gives_the_logits_of_hugging_face(lane: LaneSession, tmp_path
         ("selective_bare_norms", "selective.norm", "none"),
         ("short_conv", "short_conv.gate_place", 2),
         ("lru", "lru.activation", "silu"),
+        ("delta", "delta.write_factor", 1.0),
+        ("delta", "delta.norm.eps", 0.02),
         ("lru", "lru.power", 4.0),
         ("lru", "embedding.rounded", False),
     ],

@@ -41,6 +41,7 @@ RUNS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("selective", "tp_sp", {}),
     ("short_conv", "tp_sp", {}),
     ("lru", "tp_sp", {}),
+    ("delta", "tp_sp", {}),
     ("experts_groups_shared", "ep", {}),
     ("experts_stacked_biases", "ep", {}),
     ("experts_not_renormalised", "ep", {}),

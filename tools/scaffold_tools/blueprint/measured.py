@@ -22,7 +22,14 @@ from scaffold_tools.blueprint.rules import CURVES, OWN, RULES, FactRule
 
 SOME_MODELS = (
     *("qk_norm.", "attention.sinks", "mla.", "moe.", "delta.", "mamba.", *(f"{kind}." for kind in OWN)),
-    *("norm.before_head", "norm.final.eps", "norm.pre_attn.layers", "head.activation", "bias.o.layers"),
+    *(
+        "norm.before_head",
+        "norm.final.eps",
+        "norm.pre_attn.layers",
+        "norm.pre_mlp.layers",
+        "head.activation",
+        "bias.o.layers",
+    ),
     *("attention.key_bias", "attention.keep"),
     *("mlp.layers", "mixer.layers", "position.", "attention.temperature", "attention.selection", "indexer."),
     *("attention.chunk", "attention.gate"),

@@ -45,6 +45,7 @@ RULES: tuple[FactRule, ...] = (
         ("rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon", "norm_epsilon", "norm_eps"),
     ),
     FactRule("norm.pre_attn.layers", "word"),
+    FactRule("norm.pre_mlp.layers", "word"),
     FactRule("head.activation", "word", ("classifier_activation",)),
     FactRule("residual.parallel", "flag", ("use_parallel_residual", "parallel_attn"), False),
     FactRule("residual.multiplier", "float", ("residual_multiplier",), 1.0),

@@ -144,13 +144,17 @@ FACTS: tuple[FactRow, ...] = (
     FactRow("norm.zero_centered", "bool", "the norm multiplies by 1 + weight"),
     FactRow("norm.eps", "float", "epsilon of the norms"),
     FactRow("norm.bias", "bool", "the norms have a bias"),
+    FactRow(
+        "norm.pre_mlp.layers", "'recurrent'", "only layers whose mixer is not attention have a norm before the MLP"
+    ),
     FactRow("norm.affine", "bool", "the norms have a weight"),
     FactRow("norm.before_head", "bool", "a norm acts before the head; without the fact: yes"),
     FactRow("norm.final.eps", "float", "epsilon of the norm before the head, where it is not that of the layers"),
     FactRow(
         "norm.pre_attn.layers",
-        "'first' | 'last' | 'but_first' | 'but_last'",
-        "layers with a norm on the input of attention; without the fact: all or none",
+        "'first' | 'last' | 'but_first' | 'but_last' | 'recurrent'",
+        "layers with a norm on the input of their mixer (recurrent: those whose mixer is not attention); without the"
+        " fact: all or none",
     ),
     FactRow(
         "head.activation", "same words as mlp.activation", "curve between the linear before the head and its norm"

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from scaffold_tools.blueprint.facts import Blueprint, Gap, PerLayer, TensorRole
 from scaffold_tools.render.literals import python_literal as literal
 from scaffold_tools.targets.megatron_bridge.emission import label_flags
-from scaffold_tools.targets.megatron_bridge.mapping_rows import LAYER, Fused, Rename
+from scaffold_tools.targets.megatron_bridge.mapping_rows import DELTA_ROWS, LAYER, Fused, Rename
+from scaffold_tools.targets.megatron_bridge.mixer_rules import only_beside_attention
 from scaffold_tools.targets.megatron_bridge.rows import Row, Setting, View, always, is_value, size
 
 _SPECS = "megatron.core.models.gpt.experimental_attention_variant_module_specs"
@@ -77,6 +78,12 @@ JOINED: tuple[tuple[tuple[str, ...], str, str, str], ...] = (
         "one projection, with the rows of each tensor-parallel rank together",
     ),
     (("delta.qkvz", "delta.ba"), "GDNLinearMapping", "qkvz ba", "grouped by key head to parts one after the other"),
+    (
+        ("delta.q", "delta.k", "delta.v", "delta.z", "delta.b", "delta.a"),
+        DELTA_ROWS,
+        "q k v z b a",
+        "one projection, with the rows of each tensor-parallel rank together",
+    ),
 )
 """(roles, mapping class, argument names, comment): the tensors that become `in_proj`."""
 
@@ -94,13 +101,18 @@ def map_delta(blueprint: Blueprint) -> tuple[list[Rename], list[Fused], list[Gap
         return [], [], []
     renames = [Rename(_GROUP, _ATTENTION + name, rows[role].pattern) for role, name in SINGLE if role in rows]
     before = blueprint.role("norm.pre_attn")
-    if before is not None:
+    if before is not None and not only_beside_attention(blueprint):
         renames.append(Rename(_GROUP, _ATTENTION + "in_proj.layer_norm_weight", before.pattern))
     fused: list[Fused] = []
     for roles, name, arguments, comment in JOINED:
         if all(role in rows for role in roles):
             pairs = tuple((word, rows[role].pattern) for word, role in zip(arguments.split(), roles, strict=True))
             fused.append(Fused(name, _ATTENTION + "in_proj.weight", pairs, comment))
+    parts = ("delta.conv_q", "delta.conv_k", "delta.conv_v")
+    if all(role in rows for role in parts):
+        pairs = tuple((role[-1], rows[role].pattern) for role in parts)
+        comment = "channels of q, k and v are sharded one by one"
+        fused.append(Fused(DELTA_ROWS, _ATTENTION + "conv1d.weight", pairs, comment))
     if "delta.conv" in rows:
         fused.append(
             Fused(

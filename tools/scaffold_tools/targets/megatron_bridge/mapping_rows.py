@@ -9,6 +9,7 @@ LAYER = "decoder.layers.*."
 FUSED_GATE_UP = "FusedGatedMLPMapping"
 FUSED_UP_GATE = "FusedUpGateMLPMapping"
 SPLIT_ROWS = "SplitRowsMapping"
+DELTA_ROWS = "JoinedDeltaMapping"
 """Classes that the family's folder brings along, since Megatron-Bridge has none for these layouts."""
 
 

@@ -12,6 +12,7 @@ from scaffold_tools.targets.megatron_bridge.delta_rules import map_delta
 from scaffold_tools.targets.megatron_bridge.latent_mappings import ROTATED_ROWS, rotated_rows
 from scaffold_tools.targets.megatron_bridge.mamba_rules import map_mamba
 from scaffold_tools.targets.megatron_bridge.mapping_rows import (
+    DELTA_ROWS,
     FUSED_GATE_UP,
     FUSED_UP_GATE,
     LAYER,
@@ -373,7 +374,11 @@ def _gap(row: TensorRole, reason: str) -> Gap:
     )
 
 
-OWN_ROWS: tuple[tuple[str, str], ...] = ((SPLIT_ROWS, "split_rows"), (ROTATED_ROWS, "rotated_rows"))
+OWN_ROWS: tuple[tuple[str, str], ...] = (
+    (SPLIT_ROWS, "split_rows"),
+    (DELTA_ROWS, "delta_rows"),
+    (ROTATED_ROWS, "rotated_rows"),
+)
 """(class, kind) of mappings that one tensor goes through alone."""
 
 
@@ -390,7 +395,7 @@ def mapping_words(mappings: Mappings, blueprint: Blueprint) -> dict[str, object]
     fused = any(not local.kind.startswith("joined_") for local in classes)
     return {
         "classes": [*classes, *rows],
-        "bases": sorted(names | ({"MegatronParamMapping"} if fused or SPLIT_ROWS in used else set())),
+        "bases": sorted(names | ({"MegatronParamMapping"} if fused or used & {SPLIT_ROWS, DELTA_ROWS} else set())),
         "stacked": STACKED in used,
         "stacked_gated": STACKED_GATED in used,
         "squeezed": SQUEEZED in used,

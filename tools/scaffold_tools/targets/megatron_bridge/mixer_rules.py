@@ -88,13 +88,18 @@ def everywhere(blueprint: Blueprint, kind: str) -> bool:
     return bool(layers) and all(layers)
 
 
+def only_beside_attention(blueprint: Blueprint) -> bool:
+    """Whether layers that attend have no norm on their input, and the others do: then it has one home."""
+    return blueprint.value("norm.pre_attn.layers") == "recurrent"
+
+
 def pre_norms(blueprint: Blueprint, kind: str, group: str) -> list[Rename]:
     """Further homes of the norm on a layer's input: in front of mixers, and of MLPs in layers without a mixer."""
     before = blueprint.role("norm.pre_attn")
     renames: list[Rename] = []
     if before is None:
         return renames
-    if not everywhere(blueprint, kind):
+    if not everywhere(blueprint, kind) and not only_beside_attention(blueprint):
         renames.append(Rename(group, MIXER + "in_proj.layer_norm_weight", before.pattern))
     if not all(blueprint.value("mixer.layers") or [True]):
         renames.append(Rename(group, LAYER + "mlp.linear_fc1.layer_norm_weight", before.pattern))

@@ -8,6 +8,7 @@ import re
 from scaffold_tools.blueprint.facts import Blueprint
 from scaffold_tools.errors import BadInput
 from scaffold_tools.targets.megatron_bridge.blocks.attention import ROWS as ATTENTION
+from scaffold_tools.targets.megatron_bridge.blocks.delta import ROWS as DELTA
 from scaffold_tools.targets.megatron_bridge.blocks.embedding import ROWS as EMBEDDING
 from scaffold_tools.targets.megatron_bridge.blocks.ends import ROWS as ENDS
 from scaffold_tools.targets.megatron_bridge.blocks.exceptions import ROWS as EXCEPTIONS
@@ -33,6 +34,7 @@ from scaffold_tools.targets.megatron_bridge.blocks.selection import ROWS as SELE
 ROWS: tuple[BlockRow, ...] = (
     *MAMBA,
     *MIXERS,
+    *DELTA,
     *MLA,
     *SELECTION,
     *EMBEDDING,

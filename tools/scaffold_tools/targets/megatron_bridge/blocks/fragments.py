@@ -62,7 +62,7 @@ BLOCK_FEATURES = frozenset(
     {"latent_attention", "expert_layers", "mixer", "layer_exceptions", "final_norm_eps", "no_final_norm"}
 )
 """Layers that differ from each other, or that the spec of one layer does not build."""
-MIXERS = ("mamba", "selective", "short_conv", "lru")
+MIXERS = ("mamba", "delta", "selective", "short_conv", "lru")
 """Features of layers whose mixer is not attention, each with a template and a function for its spec."""
 ROUTED = frozenset({"own_router", "sparse_mixer", "expert_post_norm", "expert_output_factor"})
 """What changes the experts themselves."""
@@ -323,6 +323,29 @@ FRAGMENTS: tuple[Fragment, ...] = (
     ),
     Fragment("short_conv", _any("short_conv")),
     Fragment("lru", _any("lru")),
+    Fragment(
+        "delta",
+        _any("delta"),
+        (
+            _SPEC,
+            _TENSOR,
+            Import("megatron.core.ssm.gated_delta_net", "GatedDeltaNet"),
+            Import("megatron.core.ssm.gated_delta_net", "GatedDeltaNetSubmodules"),
+        ),
+        (),
+        ("TELayerNormColumnParallelLinear", "TENorm", "TERowParallelLinear"),
+    ),
+    Fragment(
+        "block_spec",
+        _any("mixer_pre_norms"),
+        (
+            _SPEC,
+            Import("megatron.core.transformer.mlp", "MLP"),
+            Import("megatron.core.transformer.mlp", "MLPSubmodules"),
+        ),
+        (),
+        ("TELayerNormColumnParallelLinear", "TERowParallelLinear"),
+    ),
     Fragment(
         "block_spec",
         _any(*(f"{kind}_some" for kind in MIXERS), "some_bare_layers", "lone_mlps"),

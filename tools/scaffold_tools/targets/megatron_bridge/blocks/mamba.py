@@ -93,7 +93,7 @@ def _part(blueprint: Blueprint, naming: Naming) -> Part:
         fields=(*_fields(blueprint), *shared.fields),
         settings=shared.settings,
         names=shared.names,
-        gaps=_gaps(blueprint),
+        gaps=(*_gaps(blueprint), *shared.gaps),
     )
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from scaffold_tools.blueprint.facts import Blueprint, Const, Gap, PerLayer
 from scaffold_tools.targets.megatron_bridge.blocks.facts import expression, has, key
 from scaffold_tools.targets.megatron_bridge.blocks.model import BlockRow, Naming, Part, ProviderField, ProviderSetting
-from scaffold_tools.targets.megatron_bridge.mixer_rules import MIXER, everywhere
+from scaffold_tools.targets.megatron_bridge.mixer_rules import MIXER, everywhere, only_beside_attention
 
 HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads")
 """Keys from which the base bridge may take attention heads, which megatron-core divides by even without attention."""
@@ -30,7 +30,7 @@ LISTS = (
     ("mixer.layers", "mixer_layers", "Which layers mix positions."),
 )
 """(fact, provider field, comment)."""
-COVERS = ("mlp.layers", "mixer.layers")
+COVERS = ("mlp.layers", "mixer.layers", "norm.pre_attn.layers", "norm.pre_mlp.layers")
 
 
 def shared_part(blueprint: Blueprint, kind: str, comment: str) -> Part:
@@ -45,12 +45,24 @@ def shared_part(blueprint: Blueprint, kind: str, comment: str) -> Part:
     features += {"none": [], "some": ["some_bare_layers"], "all": ["bare_layers"]}[missing(blueprint, "mlp.layers")]
     features += ["lone_mlps"] if missing(blueprint, "mixer.layers") == "some" else []
     names: tuple[tuple[str, str], ...] = ()
-    if all_layers and has(blueprint, "norm.pre_attn"):
+    alone = only_beside_attention(blueprint)
+    features += ["mixer_pre_norms"] if alone else []
+    if (all_layers or alone) and has(blueprint, "norm.pre_attn"):
         names = (("norm.pre_attn", MIXER + "in_proj.layer_norm_{param}"),)
     fields = [] if all_layers else [listed(blueprint, f"{kind}.layers", f"{kind}_layers", comment)]
     fields += [listed(blueprint, fact, name, said) for fact, name, said in LISTS if missing(blueprint, fact) == "some"]
     settings = _settings(blueprint, all_layers)
-    return Part(features=tuple(features), fields=tuple(fields), settings=tuple(settings), names=names)
+    gaps = _norm_gaps(blueprint) if alone else ()
+    return Part(features=tuple(features), fields=tuple(fields), settings=tuple(settings), names=names, gaps=gaps)
+
+
+def _norm_gaps(blueprint: Blueprint) -> tuple[Gap, ...]:
+    """Norms that some layers lack come in one arrangement: before mixers and their MLPs, after attention and its."""
+    usual = blueprint.value("norm.pre_mlp.layers") == "recurrent"
+    if usual and has(blueprint, "norm.post_attn") and has(blueprint, "norm.post_mlp"):
+        return ()
+    what = "the norms of each kind of layer, in the block spec of the modeling module"
+    return (Gap("norm.pre_attn.layers", "norms in some layers alone", write_what=what),)
 
 
 def listed(blueprint: Blueprint, fact: str, name: str, comment: str) -> ProviderField:
@@ -184,7 +196,7 @@ def _part(row: MixerRow) -> Callable[[Blueprint, Naming], Part]:
             fields=(*fields, *shared.fields),
             settings=shared.settings,
             names=shared.names,
-            gaps=_gaps(blueprint, row),
+            gaps=(*_gaps(blueprint, row), *shared.gaps),
         )
 
     return build

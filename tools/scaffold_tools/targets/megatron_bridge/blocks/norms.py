@@ -38,7 +38,9 @@ def is_plain(blueprint: Blueprint) -> bool:
 
 def has_pre_norm(blueprint: Blueprint, sublayer: str) -> bool:
     """Whether a norm acts on the input of `attn` or `mlp`. Norms without weights leave no tensor to tell by: they are
-    before both sublayers."""
+    before both sublayers. A norm that is only in layers whose mixer is not attention is no part of the stock layer."""
+    if blueprint.value(f"norm.pre_{sublayer}.layers") == "recurrent":
+        return False
     return blueprint.value("norm.affine") is False or has(blueprint, f"norm.pre_{sublayer}")
 
 

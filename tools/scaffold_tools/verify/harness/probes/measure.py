@@ -158,17 +158,26 @@ def _layers(book: Notebook, skeleton: Skeleton, tensors: dict[str, torch.Tensor]
         book.layered("moe.layers", routed, next(layer.moe.router.where for layer in skeleton.layers if layer.moe))
 
 
+RECURRENT = "recurrent"
+"""Word for the layers that have something: those whose mixer is not attention."""
+
+
 def _input_norm_layers(book: Notebook, skeleton: Skeleton) -> None:
     """Which layers have a norm on the input of their mixer, where not all of them have one."""
     have = [layer.alone or "norm.pre_attn" in layer.norms for layer in skeleton.layers]
     if len(set(have)) == 1:
         return
     where = skeleton.layers[have.index(False)].q.where
-    word = placed(have)
+    beside = [layer.recurrent for layer in skeleton.layers]
+    word = RECURRENT if have == beside else placed(have)
     if word is None:
         book.fail("norm.pre_attn", "some layers have a norm on the input of their mixer and some do not", where)
     else:
         book.fact("norm.pre_attn.layers", word, where)
+    rest = [layer for layer in skeleton.layers if not layer.bare and not layer.alone]
+    inner = ["norm.pre_mlp" in layer.norms for layer in rest]
+    if word == RECURRENT and inner == [layer.recurrent for layer in rest]:
+        book.fact("norm.pre_mlp.layers", word, where)
 
 
 def _expected(name: str, skeleton: Skeleton) -> int:
