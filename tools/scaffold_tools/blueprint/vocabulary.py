@@ -145,7 +145,7 @@ FACTS: tuple[FactRow, ...] = (
     FactRow("norm.eps", "float", "epsilon of the norms"),
     FactRow("norm.bias", "bool", "the norms have a bias"),
     FactRow(
-        "norm.pre_mlp.layers", "'recurrent'", "only layers whose mixer is not attention have a norm before the MLP"
+        "norm.pre_mlp.layers", "'recurrent'", "only layers that do not attend have a norm before the MLP"
     ),
     FactRow("norm.affine", "bool", "the norms have a weight"),
     FactRow("norm.before_head", "bool", "a norm acts before the head; without the fact: yes"),
