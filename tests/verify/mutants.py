@@ -156,7 +156,6 @@ MUTANTS: tuple[Mutant, ...] = (
         "a_source_changed_in_place",
         mappings="mappings.append(changing(mappings))",
         caught_by=("import.repeatable",),
-        exact_round_trip=False,
     ),
     Mutant(
         "a_parameter_that_nothing_fills",

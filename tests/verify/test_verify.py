@@ -85,7 +85,8 @@ def test_right_bridges_are_proven(
     evidence = prove(lane, architecture, tmp_path, **changes)
     assert bad(evidence) == set()
     assert evidence.proven
-    assert [check.name for check in evidence.checks] == [kind.name for kind in CHECKS] * 2
+    every = [kind.name for kind in CHECKS if not kind.name.startswith("stored.")]  # those are for quantised models
+    assert [check.name for check in evidence.checks] == every * 2
     assert {check.name for check in evidence.checks if check.status != "passed"} <= {"logits.fusions"}
 
 

@@ -71,13 +71,6 @@ CHECKS: tuple[CheckKind, ...] = (
         "Each one is a parameter that was left out.",
     ),
     CheckKind(
-        "import.repeatable",
-        "A second import of the same checkpoint gives the same parameters.",
-        "What a first import gets wrong already.",
-        "bitwise",
-        "A mapping that changes its source in place shows only the second time.",
-    ),
-    CheckKind(
         "round_trip.exact",
         "Export gives back the checkpoint: the same names, shapes, dtypes and bits.",
         "Every scalar of the config (rope base, eps, windows, multipliers), and any permutation that export undoes.",
@@ -160,6 +153,13 @@ CHECKS: tuple[CheckKind, ...] = (
         "Memory and speed on a real checkpoint; `make bench-dequant` measures the latter.",
         "bitwise",
         "The copy is what other tools will take for the model.",
+    ),
+    CheckKind(
+        "import.repeatable",
+        "A second import of the same checkpoint gives the same parameters.",
+        "What a first import gets wrong already.",
+        "bitwise",
+        "A mapping that changes its source in place shows only the second time.",
     ),
 )
 

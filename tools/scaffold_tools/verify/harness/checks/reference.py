@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from toys import toy as toys
+from toys.reach import reach_clamps
 from toys.rows import LANGUAGE_CONFIGS
 from toys.shrink import shrink_unknown, vocabulary
 
@@ -50,6 +51,7 @@ def make_reference(request: dict[str, Any], variant: str, folder: Path, checks: 
     toys.randomise(model, seed)
     hf_config.architectures = [request["architecture"]]
     tokens = toys.tokens(config, variant, seed, words=vocabulary(model) if trusted else None)
+    reach_clamps(model, lambda: run_hf(model, tokens))
     _reach(config, tokens, checks)
     logits = run_hf(model, tokens)
     model.save_pretrained(folder)
