@@ -9,6 +9,7 @@ import contextlib
 import importlib.util
 import io
 import json
+import shutil
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -131,6 +132,7 @@ def _copy(script: Path, made: Quantised, checks: Checks) -> None:
     """The script's copy of the quantised toy: the same numbers, and nothing that speaks of quantisation."""
     clock = Clock()
     target = made.folder.with_name(f"{made.folder.name}-copy")
+    shutil.rmtree(target, ignore_errors=True)
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         _module(script).convert(made.folder, target)
     copied = load_saved(target)
