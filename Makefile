@@ -3,9 +3,10 @@ SHELL := /bin/sh
 PYTEST_WORKERS ?= 2
 DEMO_MODEL := examples/Qwen--Qwen3-8B
 PY := .venv/bin/python
+AGENT_CMD ?= $(CURDIR)/$(PY) $(CURDIR)/tests/skills/scripted_agent.py
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test lint format docs recording goldens setup setup-dev lane clean
+.PHONY: help demo test lint format docs recording evals goldens setup setup-dev lane clean
 
 help: ## what this file can do
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 12
@@ -33,6 +34,9 @@ docs: setup-dev ## write the generated parts of docs/
 recording: setup lane ## record a real run into README.md
 	@$(PY) -m scaffold.recording
 
+evals: setup-dev lane ## run the tasks of the skills with AGENT_CMD (default: an agent that only follows the skills), into evals-out/
+	@$(PY) -m scaffold.evals --agent-cmd "$(AGENT_CMD)" $(EVALS)
+
 goldens: setup-dev lane ## rewrite tests/golden from what the templates make today; review the diff
 	@SCAFFOLD_UPDATE_GOLDEN=1 $(PY) -m pytest tests -k golden
 
@@ -46,4 +50,4 @@ lane: setup ## the CPU lane: torch, transformers, megatron (once a machine)
 	@.venv/bin/scaffold doctor --install cpu >/dev/null
 
 clean: ## remove what make made in this folder (the lane, shared by all clones, stays)
-	@rm -rf .venv demo-out .scaffold .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf .venv demo-out evals-out .scaffold .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,8 +1,8 @@
 """A coding agent without a model: it does what an installed skill shows, and knows nothing else.
 
 Reads the prompt from stdin, picks the skill whose description shares most words with it, and writes what that skill's
-worked example ends with. Without skills it can do nothing. It prints one object as Claude Code does, with the number of
-words that it read in the place of tokens.
+worked example ends with. Without skills it can do nothing. It prints one object as Claude Code does, with the words
+that it read in the place of tokens.
 """
 
 from __future__ import annotations
