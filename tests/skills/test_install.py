@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
+from cli.conftest import Scaffold, scaffold
 from scaffold.skillpack import install as pack
 from scaffold.skillpack.read import Skill, read_skills
 from scaffold_tools.errors import BadInput, Refused
 
+__all__ = ["scaffold"]
 AGENTS, CLAUDE = pack.HOMES
+DATA = "scaffold_tools/_data/skills"
 
 
 @pytest.fixture
@@ -192,3 +200,56 @@ def test_a_skill_without_front_matter_is_bad_input(source: Path) -> None:
     (source / "one" / "SKILL.md").write_text("# one\n", encoding="utf-8")
     with pytest.raises(BadInput, match="front matter"):
         skills(source)
+
+
+@pytest.fixture
+def wheel(tmp_path: Path) -> Path:
+    """What a wheel holds, put together as pyproject.toml says."""
+    root = Path(__file__).resolve().parents[2]
+    build = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["hatch"]["build"]
+    wanted = build["targets"]["wheel"]
+    folder = tmp_path / "wheel"
+    for package in wanted["packages"]:
+        shutil.copytree(root / package, folder / Path(package).name, ignore=shutil.ignore_patterns("__pycache__"))
+    for source, target in wanted["force-include"].items():
+        shutil.copytree(root / source, folder / target)
+    return folder
+
+
+def test_a_wheel_brings_the_skills(wheel: Path, root: Path) -> None:
+    code = "import sys, scaffold; print(scaffold.__file__); from scaffold import cli; sys.exit(cli.run(sys.argv[1:]))"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "skills", "install", str(root)],
+        capture_output=True,
+        text=True,
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(wheel)},
+        check=True,
+    )
+    assert done.stdout.startswith(str(wheel))
+    assert {path.name for path in (root / CLAUDE).iterdir()} == {path.name for path in (wheel / DATA).iterdir()} | {
+        pack.RECORD
+    }
+    skill = root / AGENTS / "closing-a-gap"
+    assert (skill / "SKILL.md").read_bytes() == (wheel / DATA / "closing-a-gap" / "SKILL.md").read_bytes()
+    assert not (skill / "evals").exists()
+
+
+def test_the_command_lists_installs_checks_and_removes(scaffold: Scaffold, root: Path) -> None:
+    assert "closing-a-gap" in {skill["name"] for skill in scaffold("skills", "list", "--json").json["skills"]}
+    before = tree(root)
+    assert scaffold("skills", "install", root, "--check").code == 1
+    assert tree(root) == before
+    assert scaffold("skills", "install", root).code == 0
+    assert scaffold("skills", "install", root, "--check", "--json").code == 0
+    assert scaffold("skills", "install", root, "--remove", "--check").code == 2
+    assert scaffold("skills", "install", root, "--remove").code == 0
+    assert tree(root) == before
+    assert scaffold("skills", "install", root, "--remove").code == 2
+
+
+def test_an_edit_of_the_user_is_refused_with_exit_code_4(scaffold: Scaffold, root: Path) -> None:
+    scaffold("skills", "install", root)
+    (root / CLAUDE / "closing-a-gap" / "SKILL.md").write_text("mine", encoding="utf-8")
+    assert scaffold("skills", "install", root).code == 4
+    assert scaffold("skills", "install", root, "--check").code == 4
