@@ -51,6 +51,9 @@ def variants() -> dict[str, Model]:
         "chunks_without_norms": MODELS["granite"]().with_fact("attention.chunk", [64, None] * 3, Const(None)),
         "chunks_capped": gemma2.with_fact("attention.chunk", [64, None] * 3, Const(None)),
         "mish": MODELS["granite"]().with_fact("mlp.activation", "mish", Const("mish")),
+        "swish": MODELS["granite"]()
+        .with_fact("mlp.activation", "swish", Const("swish"))
+        .with_fact("mlp.activation.beta", 1.702, key("swiglu_alpha")),
         "laplace": MODELS["granite"]().with_fact("mlp.activation", "laplace", Const("laplace")),
         "gelu_10": MODELS["granite"]().with_fact("mlp.activation", "gelu_10", Const("gelu_10")),
         "everything": gemma2.with_fact("attention.clip_qkv", 8.0, key("clip_qkv"))

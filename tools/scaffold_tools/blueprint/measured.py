@@ -32,7 +32,7 @@ SOME_MODELS = (
     ),
     *("attention.key_bias", "attention.keep"),
     *("mlp.layers", "mixer.layers", "position.", "attention.temperature", "attention.selection", "indexer."),
-    *("attention.chunk", "attention.gate"),
+    *("attention.chunk", "attention.gate", "mlp.activation.beta", "mlp.clamp", "mlp.up_offset"),
 )
 """Beginnings of facts that only some models have."""
 NOISE = ("rope_", "vision_config", "audio_config")

@@ -144,9 +144,7 @@ FACTS: tuple[FactRow, ...] = (
     FactRow("norm.zero_centered", "bool", "the norm multiplies by 1 + weight"),
     FactRow("norm.eps", "float", "epsilon of the norms"),
     FactRow("norm.bias", "bool", "the norms have a bias"),
-    FactRow(
-        "norm.pre_mlp.layers", "'recurrent'", "only layers that do not attend have a norm before the MLP"
-    ),
+    FactRow("norm.pre_mlp.layers", "'recurrent'", "only layers that do not attend have a norm before the MLP"),
     FactRow("norm.affine", "bool", "the norms have a weight"),
     FactRow("norm.before_head", "bool", "a norm acts before the head; without the fact: yes"),
     FactRow("norm.final.eps", "float", "epsilon of the norm before the head, where it is not that of the layers"),
@@ -286,8 +284,13 @@ FACTS: tuple[FactRow, ...] = (
     FactRow("mla.norm.eps", "float", "epsilon of the norms on the latents"),
     FactRow("mla.score_mscale", "bool", "scores have YaRN's (0.1*mscale_all_dim*ln(factor)+1)**2 too"),
     FactRow(
-        "mlp.activation", "'silu' | 'gelu' | 'gelu_tanh' | 'relu' | 'relu2' | 'quick_gelu' | ...", "measured curve"
+        "mlp.activation",
+        "'silu' | 'gelu' | 'gelu_tanh' | 'relu' | 'relu2' | 'quick_gelu' | 'swish' | ...",
+        "measured curve",
     ),
+    FactRow("mlp.activation.beta", "float", "swish alone: the factor in x * sigmoid(beta * x)"),
+    FactRow("mlp.clamp", "float", "as moe.clamp, in layers with and without experts"),
+    FactRow("mlp.up_offset", "float", "as moe.up_offset, in layers with and without experts"),
     FactRow("mlp.gated", "bool", "act(gate) * up"),
     FactRow("moe.layers", "list[bool] per layer", "the layer has experts instead of one MLP"),
     FactRow("moe.num_experts", "int", "routed experts of a layer"),

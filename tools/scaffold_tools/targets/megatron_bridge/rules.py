@@ -124,6 +124,11 @@ def _activation(view: View) -> tuple[Setting, ...]:
     return (Setting("activation_func", name, comment, imports=((module, name),)),)
 
 
+def _in_every_layer(view: View) -> bool:
+    """Whether a fact that may differ between layers does not: megatron-core has one value for all of them."""
+    return not isinstance(view.value, list)
+
+
 def _windows(view: View) -> list[int | None]:
     value = view.value
     return list(value) if isinstance(value, list | tuple) else [value]
@@ -408,6 +413,10 @@ ROWS: tuple[Row, ...] = (
     # MLP
     Row("mlp.activation", lambda view: _base_curve(view) == view.value, derived="the base bridge reads its name"),
     Row("mlp.activation", lambda view: view.value in FUNCTIONS, settings=_activation),
+    Row("mlp.clamp", lambda view: view.other("moe.clamp") == view.value, derived="moe.clamp speaks for it"),
+    Row("mlp.clamp", _in_every_layer, settings=sets_attribute("activation_func_clamp_value")),
+    Row("mlp.up_offset", lambda view: view.other("moe.up_offset") == view.value, derived="moe.up_offset does"),
+    Row("mlp.up_offset", _in_every_layer, settings=sets_attribute("glu_linear_offset")),
     Row("mlp.gated", is_value(True), settings=constant("gated_linear_unit", True)),
     Row("mlp.gated", is_value(False), settings=constant("gated_linear_unit", False)),
     # Biases

@@ -17,7 +17,7 @@ from scaffold_tools.targets.megatron_bridge.blocks.model import BlockPlan, Impor
 GPT_PROVIDER = "megatron.bridge.models.gpt_provider.GPTModelProvider"
 _OUTPUT = frozenset({"logits_multiplier", "logits_softcap", "head_bias", "head_transform"})
 _OUTSIDE_LAYERS = _OUTPUT | {
-    *("activation_module", "embed_norm", "positions", "embedding_multiplier"),
+    *("activation_module", "activation_beta", "embed_norm", "positions", "embedding_multiplier"),
     *("rope", "head_bias", "eager_attention"),
 }
 """Features that change the built model outside the layer spec (or guard it)."""
@@ -62,6 +62,8 @@ def provider_context(plan: BlockPlan, *, modeling_module: str) -> dict[str, Any]
         imports += [Import("collections.abc", "Callable"), Import("megatron.core.transformer", "ModuleSpec")]
     if any("Any" in field.annotation for field in plan.provider_fields):
         imports.append(Import("typing", "Any"))
+    if "activation_beta" in features:
+        imports.append(Import("functools", "partial"))
     if features & _OUTSIDE_LAYERS:
         imports.append(Import("megatron.core.models.gpt", "GPTModel"))
     if features & (_OUTPUT | {"embedding_multiplier"}):
@@ -102,6 +104,7 @@ def _symbols(plan: BlockPlan, features: frozenset[str]) -> list[str]:
     table = (
         ("embedding_multiplier" in features, f"{naming.prefix}EmbeddingMixin"),
         ("activation_module" in features, f"{naming.prefix}Activation"),
+        ("activation_beta" in features, f"{naming.stem}_activation"),
         ("embed_norm" in features, f"{naming.stem}_embedding_norm"),
         ("positions" in features, f"{naming.prefix}PositionEmbedding"),
         (bool(features & _OUTPUT), f"{naming.prefix}OutputLayerMixin"),

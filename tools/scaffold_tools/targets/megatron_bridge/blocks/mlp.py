@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from scaffold_tools.blueprint.facts import Blueprint, Gap
-from scaffold_tools.targets.megatron_bridge.blocks.model import BlockRow, Naming, Part, ProviderSetting
+from scaffold_tools.targets.megatron_bridge.blocks.facts import expression
+from scaffold_tools.targets.megatron_bridge.blocks.model import BlockRow, Naming, Part, ProviderField, ProviderSetting
 
 
 class Curve(NamedTuple):
@@ -32,6 +33,7 @@ CURVES: dict[str, Curve] = {
         ("torch.erf", "math.sqrt"),
     ),
     "linear": Curve("x", "No activation."),
+    "swish": Curve("x * torch.sigmoid(beta * x)", "Swish: x * sigmoid(beta * x).", ("torch.sigmoid",)),
 }
 
 
@@ -45,12 +47,26 @@ def _part(blueprint: Blueprint, naming: Naming) -> Part:
         features.append("activation_torch")
     if "F." in curve.formula:
         features.append("activation_functional")
+    unfused = ProviderSetting("bias_activation_fusion", False, comment="The fused kernels know only GELU and SwiGLU.")
+    settings = (ProviderSetting("activation_func", symbol=f"{naming.stem}_activation"), unfused)
+    fields: tuple[ProviderField, ...] = ()
+    if name == "swish":
+        features.append("activation_beta")
+        settings = (unfused,)
+        fields = (
+            ProviderField(
+                "activation_beta",
+                "float",
+                "1.0",
+                expression(blueprint, "mlp.activation.beta"),
+                blueprint.value("mlp.activation.beta"),
+                "Factor in the activation x * sigmoid(beta * x).",
+            ),
+        )
     return Part(
         features=tuple(features),
-        settings=(
-            ProviderSetting("activation_func", symbol=f"{naming.stem}_activation"),
-            ProviderSetting("bias_activation_fusion", False, comment="The fused kernels know only GELU and SwiGLU."),
-        ),
+        fields=fields,
+        settings=settings,
         values=(
             ("activation_formula", curve.formula),
             ("activation_meaning", curve.meaning),
@@ -95,7 +111,7 @@ ROWS: tuple[BlockRow, ...] = (
     BlockRow(
         "activation",
         "megatron-core has no function of this curve",
-        ("mlp.activation",),
+        ("mlp.activation", "mlp.activation.beta"),
         lambda blueprint: blueprint.value("mlp.activation") in CURVES,
         _part,
     ),

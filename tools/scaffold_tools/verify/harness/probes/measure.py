@@ -24,7 +24,7 @@ from probes.mixers.selection import selection_facts
 from probes.mixers.sinks import note_sinks
 from probes.mixers.some_layers import settle_some_layers
 from probes.mixers.temperature import fit_temperature
-from probes.mlp import fit_curve, fit_mlp
+from probes.mlp import fit_curve, fit_mlp, formula_facts
 from probes.norms import fit_norm
 from probes.notebook import Notebook, close, note_linear, note_norm, note_tensor
 from probes.placed import placed
@@ -257,7 +257,7 @@ def _one_layer(
         layer.inputs[0].where if layer.inputs else None,
     )
     if fit is not None:
-        found["mlp.activation"] = (fit.activation, fit.where)
+        found |= formula_facts(fit.formula, fit.where)
         found["mlp.gated"] = (fit.gated, fit.where)
         found["ffn_hidden_size"] = (fit.width, fit.where)
     _layer_roles(book, layer, heads.packing if heads else None, fit)

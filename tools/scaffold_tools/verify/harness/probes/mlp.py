@@ -2,36 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 
+from probes.formula import CURVES, Formula, formulas
 from probes.graph.trace import Graph
 from probes.graph.values import TOLERANCE, Unmeasured, misfit
 from probes.layers import Layer
 from probes.parametric import fit_parametric
-
-CURVES: tuple[tuple[str, Callable[[torch.Tensor], torch.Tensor]], ...] = (
-    ("silu", F.silu),
-    ("gelu", F.gelu),
-    ("gelu_tanh", lambda x: F.gelu(x, approximate="tanh")),
-    ("relu", F.relu),
-    ("relu2", lambda x: F.relu(x).square()),
-    ("quick_gelu", lambda x: x * torch.sigmoid(1.702 * x)),
-    ("sigmoid", torch.sigmoid),
-    ("tanh", torch.tanh),
-    ("mish", F.mish),
-    ("linear", lambda x: x),
-    ("laplace", lambda x: 0.5 * (1 + torch.erf((x - 0.707107) / (0.282095 * 2**0.5)))),
-    ("leaky_relu", F.leaky_relu),
-    ("relu6", F.relu6),
-    ("selu", F.selu),
-    ("elu", F.elu),
-    ("softplus", F.softplus),
-)
-"""Activation curves; a row is a name of `mlp.activation` and the function."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +19,7 @@ class MlpFit:
     """Result of the fit."""
 
     gated: bool
-    activation: str
+    formula: Formula
     packing: str | None
     """Layout of a fused gate and up: `concat:gate,up`, `concat:up,gate`, `interleaved:gate,up`, ..."""
     gate: int
@@ -48,6 +28,11 @@ class MlpFit:
     where: str
     parameters: tuple[tuple[str, str], ...] = ()
     """(slot, tensor) of an activation with parameters of its own."""
+
+    @property
+    def activation(self) -> str:
+        """The name of the curve."""
+        return self.formula.activation
 
 
 def fit_mlp(graph: Graph, layer: Layer, end: int | None = None) -> MlpFit:
@@ -61,18 +46,29 @@ def fit_mlp(graph: Graph, layer: Layer, end: int | None = None) -> MlpFit:
     """
     if layer.down is None:
         raise Unmeasured("no plain MLP in this layer")
-    target = graph.rows(layer.down.x if end is None else end)
+    stop = layer.down.x if end is None else end
+    target = graph.rows(stop)
     first = [graph.rows(linear.y) for linear in layer.inputs]
+    start = layer.inputs[0]
     for gate, packing, halves in arrangements(first, target.shape[-1]):
-        for name, curve in CURVES:
-            made = curve(halves[0]) if len(halves) == 1 else curve(halves[0]) * halves[1]
-            if misfit(made, target) < TOLERANCE:
-                return MlpFit(len(halves) == 2, name, packing, gate, target.shape[-1], layer.down.where)
+        for formula in formulas(graph, start.y, start.node, stop, halves):
+            if misfit(formula.apply(halves), target) < TOLERANCE:
+                return MlpFit(len(halves) == 2, formula, packing, gate, target.shape[-1], layer.down.where)
     own = fit_parametric(graph, layer)
     if own is not None:
-        return MlpFit(False, own[0], None, 0, target.shape[-1], layer.down.where, tuple(own[1].items()))
+        return MlpFit(False, Formula(own[0]), None, 0, target.shape[-1], layer.down.where, tuple(own[1].items()))
     where = graph.where(layer.down.x) or layer.down.where
     raise Unmeasured(f"an activation that no known curve fits ({where.rsplit('/', 1)[-1]})")
+
+
+def formula_facts(formula: Formula, where: str | None) -> dict[str, tuple[Any, str | None]]:
+    """Facts of what lies between two linears, by name."""
+    return {
+        "mlp.activation": (formula.activation, where),
+        "mlp.activation.beta": (formula.beta, where),
+        "mlp.clamp": (formula.clamp, where),
+        "mlp.up_offset": (formula.offset, where),
+    }
 
 
 def fit_curve(x: torch.Tensor, y: torch.Tensor) -> str:

@@ -43,7 +43,12 @@ SIZES: tuple[Size, ...] = (
     Size(("intermediate_multiple_size", "expansion_ratio"), 3, 5, "feed-forward width over hidden size"),
     Size(("block_multiple_of", "multiple_of", "ffn_multiple_of"), 24, 20, "what a feed-forward width is rounded to"),
     Size(("lru_width",), 72, 108, "channels of a linear recurrence; heads divide it"),
-    Size(("intermediate_size_mlp",), 128, 160, "feed-forward width of dense layers beside experts"),
+    Size(
+        ("intermediate_size_mlp", "dense_intermediate_size"),
+        128,
+        160,
+        "feed-forward width of dense layers beside experts",
+    ),
     Size(("moe_intermediate_size", "expert_ffn_hidden_size", "moe_ffn_hidden_size"), 40, 56, "width of one expert"),
     Size(
         ("shared_expert_intermediate_size", "shared_intermediate_size", "moe_shared_expert_intermediate_size"),

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import torch
 
 from probes.graph.structure import PRODUCTS, Linear, Norm
-from probes.graph.trace import PARTS, VIEWS, Graph, Node, Ref
+from probes.graph.trace import PARTS, VIEWS, Graph, Node
 from probes.graph.values import TOLERANCE, Unmeasured, is_scalar_factor, misfit
 
 INDEX = re.compile(r"(?<=\.)\d+(?=\.|$)")
@@ -316,26 +316,6 @@ def solve_weights(
     return (solved, None) if shared is None else (solved[:, :-1], solved[:, -1])
 
 
-def clamp_bound(graph: Graph, bank: Bank, down: Bank) -> float | None:
-    """The bound of an expert whose gate is clamped from above and whose up half on both sides; None without clamps.
-
-    Raises:
-        Unmeasured: there are clamps of another kind.
-    """
-    first, last = bank.uses[0], down.uses[0]
-    seen = set()
-    for value in graph.ancestors(last.x, {first.y}):
-        node = graph.made_by(value)
-        if node is not None and node.op in ("clamp", "clamp_max", "clamp_min") and node.index > first.node:
-            seen.add(_clamp_ends(node))
-    if not seen:
-        return None
-    bound = max((high for _, high in seen if high is not None), default=None)
-    if bound is None or seen != {(None, bound), (-bound, bound)}:
-        raise Unmeasured(f"experts clamp their values to {sorted(map(str, seen))}")
-    return bound
-
-
 COMPARISONS = frozenset({"gt", "ge", "lt", "le"})
 
 
@@ -345,17 +325,6 @@ def comparison_bounds(graph: Graph, moe: Moe) -> tuple[float, ...]:
     nodes = (node for node in graph.nodes if node.op in COMPARISONS and behind.intersection(node.inputs))
     numbers = {float(one) for node in nodes for one in node.args[1:] if isinstance(one, int | float)}
     return tuple(sorted(one for one in numbers if one > 0))
-
-
-def _clamp_ends(node: Node) -> tuple[float | None, float | None]:
-    numbers = [None if one is None else float(one) for one in node.args[1:] if not isinstance(one, Ref)]
-    if node.op == "clamp_max":
-        return None, numbers[0]
-    if node.op == "clamp_min":
-        return numbers[0], None
-    low = numbers[0] if numbers else node.kwargs.get("min")
-    high = numbers[1] if len(numbers) > 1 else node.kwargs.get("max")
-    return low, high
 
 
 def reachable(graph: Graph, value: int) -> set[int]:

@@ -7,29 +7,24 @@ from typing import Any
 
 import torch
 
-from probes.experts.find import Moe, clamp_bound, comparison_bounds, reachable, solve_weights
+from probes.experts.find import Moe, comparison_bounds, reachable, solve_weights
 from probes.experts.router import Routing, fit_routing
+from probes.formula import Formula, formulas
 from probes.graph.trace import Graph
 from probes.graph.values import TOLERANCE, Unmeasured, misfit
-from probes.mlp import CURVES, MlpFit, arrangements, fit_mlp
-
-OFFSETS = (0.0, 1.0)
-"""What is added to the up half of a gated expert."""
+from probes.mlp import MlpFit, arrangements, fit_mlp, formula_facts
 
 
 @dataclass(frozen=True)
 class ExpertFit:
-    """The formula of one expert: down(act(gate) * (up + offset)), with bounds on gate and up."""
+    """The formula of one expert."""
 
     gated: bool
-    activation: str
+    formula: Formula
     packing: str | None
     gate: int
     """Which of the first matrices is the gate."""
     width: int
-    clamp: float | None
-    """gate <= clamp, -clamp <= up <= clamp."""
-    offset: float
 
 
 @dataclass(frozen=True)
@@ -67,8 +62,8 @@ def fit_moe(graph: Graph, moe: Moe, tensors: dict[str, torch.Tensor]) -> MoeFit:
     except Unmeasured:
         routing, share = _fit_on_input(moe, expert, tensors, (tokens, logits, outputs, shared), biases)
         routings, on_input = [routing], True
-    if shared_fit is not None and (shared_fit.activation, shared_fit.gated) != (expert.activation, expert.gated):
-        raise Unmeasured(f"the shared expert has another activation ({shared_fit.activation}) than the others")
+    if shared_fit is not None and (shared_fit.formula, shared_fit.gated) != (expert.formula, expert.gated):
+        raise Unmeasured(f"the shared expert computes something else ({shared_fit.formula}) than the others")
     gated = _shared_gate(graph, moe, share)
     fp32 = graph.tensors[graph.nodes[moe.router.node].outputs[0]].dtype == torch.float32
     return MoeFit(expert, routings, fp32, shared_fit, gated, on_input)
@@ -83,16 +78,12 @@ def _fit_expert(graph: Graph, moe: Moe) -> ExpertFit:
     width = graph.tensors[down.x].shape[-1]
     target = graph.tensors[down.x].reshape(-1, width).double()
     first = [graph.tensors[use.y].double().flatten(0, -2) for use in mates if use is not None]
-    bound = clamp_bound(graph, moe.inputs[0], moe.down)
+    start = mates[0]
+    assert start is not None
     for gate, packing, halves in arrangements(first, width):
-        low = halves[0] if bound is None else halves[0].clamp(max=bound)
-        for offset in OFFSETS if len(halves) == 2 else (0.0,):
-            for name, curve in CURVES:
-                made = curve(low)
-                if len(halves) == 2:
-                    made = made * ((halves[1] if bound is None else halves[1].clamp(-bound, bound)) + offset)
-                if _matches(made, target):
-                    return ExpertFit(len(halves) == 2, name, packing, gate, width, bound, offset)
+        for formula in formulas(graph, start.y, start.node, down.x, halves):
+            if _matches(formula.apply(halves), target):
+                return ExpertFit(len(halves) == 2, formula, packing, gate, width)
     raise Unmeasured(f"an expert with an activation that no known curve fits ({moe.down.where.rsplit('/', 1)[-1]})")
 
 
@@ -117,10 +108,7 @@ def _apply(
         for gate, packing, halves in arrangements(first, fit.width)
         if (gate, packing) == (fit.gate, fit.packing)
     )
-    bound = fit.clamp
-    inner = dict(CURVES)[fit.activation](found[0] if bound is None else found[0].clamp(max=bound))
-    if fit.gated:
-        inner = inner * ((found[1] if bound is None else found[1].clamp(-bound, bound)) + fit.offset)
+    inner = fit.formula.apply(found)
     return inner @ moe.down.matrix(tensors, number).T + moe.down.offset(tensors, number)
 
 
@@ -185,9 +173,9 @@ def facts_of(fit: MoeFit, moe: Moe, where: str | None) -> dict[str, tuple[Any, s
         "moe.shared_width": (fit.shared.width if fit.shared else 0, where),
         "moe.shared_gate": (fit.shared_gate, where),
         "moe.expert_bias": (bool(moe.down.bias), moe.down.where),
-        "moe.clamp": (fit.expert.clamp, moe.down.where),
-        "moe.up_offset": (fit.expert.offset, moe.down.where),
+        "moe.clamp": (fit.expert.formula.clamp, moe.down.where),
+        "moe.up_offset": (fit.expert.formula.offset, moe.down.where),
         "moe.weights_on_input": (fit.on_input, where),
-        "mlp.activation": (fit.expert.activation, moe.down.where),
+        **formula_facts(fit.expert.formula, moe.down.where),
         "mlp.gated": (fit.expert.gated, moe.down.where),
     }

@@ -1,4 +1,4 @@
-"""What attention does in some layers and not in others: chunks, a temperature on queries, norms on both."""
+"""What some layers do and others do not: chunks, a temperature on queries, norms on both, bounds in MLPs."""
 
 from __future__ import annotations
 
@@ -6,14 +6,24 @@ from typing import Any
 
 from probes.notebook import Notebook
 
+NOTHING: tuple[tuple[str, str], ...] = (
+    ("attention.chunk", ""),
+    ("mlp.activation.beta", ""),
+    ("mlp.clamp", "moe.clamp"),
+    ("mlp.up_offset", "moe.up_offset"),
+)
+"""Facts that say nothing where they are None or zero in every layer, or where a fact of experts says it already."""
+
 
 def settle_some_layers(book: Notebook, columns: dict[str, list[Any]], where: dict[str, str | None]) -> None:
     """Facts of the layers that have them; one flag a layer where some do and some do not.
 
     Each column has one entry for each attention (None, or False, where it does nothing).
     """
-    if not any(columns.get("attention.chunk", [])):
-        columns.pop("attention.chunk", None)
+    for name, experts in NOTHING:
+        in_experts = len(columns.get(experts, [])) == len(columns.get(name, []))
+        if not any(columns.get(name, [])) or in_experts:
+            columns.pop(name, None)
     _temperature(book, columns, where)
     flags = columns.pop("qk_norm.layers", [])
     if any(flags) and not all(flags):
