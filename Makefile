@@ -4,6 +4,7 @@ PYTEST_WORKERS ?= 2
 DEMO_MODEL := examples/Qwen--Qwen3-8B
 PY := .venv/bin/python
 AGENT_CMD ?= $(CURDIR)/$(PY) $(CURDIR)/tests/skills/scripted_agent.py
+EVALS ?= $(if $(filter file,$(origin AGENT_CMD)),--eval tide --eval epsilon) # what an agent without a model can do
 export OMP_NUM_THREADS ?= 1
 
 .PHONY: help demo test lint format docs recording evals goldens setup setup-dev lane clean
@@ -34,7 +35,7 @@ docs: setup-dev ## write the generated parts of docs/
 recording: setup lane ## record a real run into README.md
 	@$(PY) -m scaffold.recording
 
-evals: setup-dev lane ## run the tasks of the skills with AGENT_CMD (default: an agent that only follows the skills), into evals-out/
+evals: setup-dev lane ## run the tasks of the skills with AGENT_CMD (default: one without a model), into evals-out/
 	@$(PY) -m scaffold.evals --agent-cmd "$(AGENT_CMD)" $(EVALS)
 
 goldens: setup-dev lane ## rewrite tests/golden from what the templates make today; review the diff

@@ -140,13 +140,12 @@ def _homes(root: Path) -> tuple[_Home, ...]:
 
 
 def _wanted(home: _Home, skills: tuple[Skill, ...]) -> dict[str, bytes]:
-    files = {}
-    for skill in skills:
-        name = _free_name(home, skill.name)
-        for path, content in skill.files().items():
-            own = path == "SKILL.md" and name != skill.name
-            files[f"{name}/{path}"] = renamed(content.decode("utf-8"), name).encode() if own else content
-    return files
+    names = {skill.name: _free_name(home, skill.name) for skill in skills}
+    return {
+        f"{names[skill.name]}/{path}": renamed(content, names)
+        for skill in skills
+        for path, content in skill.files().items()
+    }
 
 
 def _free_name(home: _Home, name: str) -> str:

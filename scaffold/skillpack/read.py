@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,6 +74,14 @@ def front_matter(text: str) -> dict[str, str]:
     return {row["key"]: row["value"].strip() for row in rows if row}
 
 
-def renamed(text: str, name: str) -> str:
-    """SKILL.md with another name in its front matter: the specification wants that of its folder."""
-    return re.sub(r"(?m)^name: .*$", f"name: {name}", text, count=1)
+def renamed(content: bytes, names: Mapping[str, str]) -> bytes:
+    """A file of a skill, with skills under the names that they are installed as: its own, and those it points to.
+
+    The specification wants a skill's name to be that of its folder; and a pointer to another skill must not lead to
+    somebody else's of the same name.
+    """
+    text = content.decode("utf-8")
+    for name, other in names.items():
+        if name != other:
+            text = re.sub(rf"(?<![\w-]){re.escape(name)}(?![\w-])", other, text)
+    return text.encode()

@@ -29,6 +29,8 @@ def source(tmp_path: Path) -> Path:
         (folder / name / "references").mkdir(parents=True)
         text = f"---\nname: {name}\ndescription: What {name} is for.\n---\n\n# {name}\n"
         (folder / name / "SKILL.md").write_text(text, encoding="utf-8")
+    with (folder / "two" / "SKILL.md").open("a", encoding="utf-8") as file:
+        file.write("Read it after one, not one-two.\n")
     (folder / "one" / "references" / "more.md").write_text("more\n", encoding="utf-8")
     (folder / "one" / "evals").mkdir()
     (folder / "one" / "evals" / "evals.json").write_text("{}", encoding="utf-8")
@@ -121,6 +123,8 @@ def test_a_skill_of_the_same_name_is_left_alone_and_ours_takes_another(root: Pat
     assert theirs.read_text(encoding="utf-8") == "theirs"
     ours = (root / AGENTS / "scaffold-one" / "SKILL.md").read_text(encoding="utf-8")
     assert ours.startswith("---\nname: scaffold-one\n")
+    pointer = (root / AGENTS / "two" / "SKILL.md").read_text(encoding="utf-8")
+    assert "after scaffold-one, not one-two" in pointer  # and not to theirs
     assert (root / CLAUDE / "one" / "SKILL.md").is_file()
     assert states(pack.install(root, skills(source))) == {"identical"}
     pack.remove(root)
