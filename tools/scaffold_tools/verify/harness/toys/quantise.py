@@ -67,7 +67,8 @@ def quantise_folder(source: Path, target: Path, saved: Parts, stored: dict[str, 
             stem = name.removesuffix(group["weight_end"])
             del made.stored[name]
             ends = {**dict(group["parts"]), "values": group["values_end"]}
-            made.stored |= {stem + ends[part]: tensor.contiguous().clone() for part, tensor in parts.items() if part in ends}
+            kept = {part: tensor for part, tensor in parts.items() if part in ends}
+            made.stored |= {stem + ends[part]: tensor.contiguous().clone() for part, tensor in kept.items()}
             made.exact[name] = exact.to(torch.bfloat16)
             made.names.append(name)
             spread.append(parts["values"].float().flatten())
