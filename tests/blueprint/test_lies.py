@@ -9,6 +9,7 @@ import pytest
 
 from blueprint.models import CLAIMS
 from scaffold_tools.blueprint.derive import derive_blueprint
+from scaffold_tools.blueprint.lies import declared_lies
 from scaffold_tools.blueprint.probing import probe_model
 from scaffold_tools.source.inventory import Inventory, Source, TensorInfo, TensorTable
 from scaffold_tools.verify.lane import LaneSession
@@ -22,13 +23,12 @@ def probed(lane: LaneSession, name: str, **changed: Any) -> tuple[Inventory, dic
     return inventory, probe_model(lane, inventory)
 
 
-def table_of(observations: dict[str, Any], layers: int) -> list[TensorInfo]:
-    names = [name for name in observations["variants"]["a"]["names"] if ".layers." not in name or ".layers.0." in name]
-    return [
-        TensorInfo(name.replace(".layers.0.", f".layers.{layer}."), (8, 8), "BF16")
-        for name in names
-        for layer in range(layers if ".layers.0." in name else 1)
-    ]
+def table_of(lane: LaneSession, inventory: Inventory) -> list[TensorInfo]:
+    """The tensors of an honest checkpoint."""
+    found = lane.call(
+        "tensor_table", {"config": inventory.config, "architecture": inventory.config["architectures"][0]}
+    )
+    return [TensorInfo(row["name"], tuple(row["shape"]), "BF16") for row in found["tensors"]]
 
 
 def with_tensors(inventory: Inventory, tensors: list[TensorInfo]) -> Inventory:
@@ -45,7 +45,7 @@ def test_a_key_that_the_code_ignores_is_not_believed(lane: LaneSession) -> None:
 
 def test_biases_in_the_checkpoint_win_over_the_config(lane: LaneSession) -> None:
     inventory, observations = probed(lane, "llama")
-    tensors = table_of(observations, 6)
+    tensors = table_of(lane, inventory)
     honest = derive_blueprint(with_tensors(inventory, tensors), None, observations)
     assert honest.value("bias.qkv") is False and honest.gaps == ()
     biased = [*tensors, *(TensorInfo(f"model.layers.{i}.self_attn.q_proj.bias", (8,), "BF16") for i in range(6))]
@@ -57,7 +57,7 @@ def test_biases_in_the_checkpoint_win_over_the_config(lane: LaneSession) -> None
 
 def test_a_checkpoint_without_a_head_is_tied_whatever_the_config_says(lane: LaneSession) -> None:
     inventory, observations = probed(lane, "llama")
-    tensors = [info for info in table_of(observations, 6) if info.name != "lm_head.weight"]
+    tensors = [info for info in table_of(lane, inventory) if info.name != "lm_head.weight"]
     blueprint = derive_blueprint(with_tensors(inventory, tensors), None, observations)
     fact = blueprint.fact("tied_embeddings")
     assert fact is not None and fact.value is True and fact.certainty == "constrained"
@@ -83,3 +83,39 @@ def test_a_key_that_is_read_and_changes_logits_but_no_fact_uses_blocks(lane: Lan
     assert [gap.subject for gap in blueprint.gaps] == ["strange_gain"]
     first["effects"]["strange_gain"] = "none"
     assert derive_blueprint(replace(inventory, config=config), None, observations).gaps == ()
+
+
+SIZES = {
+    "intermediate_size": ("mlp.up_proj.weight", "mlp.gate_proj.weight", "mlp.down_proj.weight", "ffn_hidden_size"),
+    "num_key_value_heads": ("self_attn.k_proj.weight", "self_attn.v_proj.weight", "num_query_groups"),
+    "vocab_size": ("embed_tokens.weight", "lm_head.weight", "vocab_size"),
+}
+
+
+@pytest.mark.parametrize("key", SIZES)
+def test_a_size_that_the_tensors_contradict_is_theirs_and_a_gap_says_what_to_correct(
+    lane: LaneSession, key: str
+) -> None:
+    inventory, observations = probed(lane, "llama")
+    *names, fact = SIZES[key]
+    tensors = table_of(lane, inventory)
+    honest = derive_blueprint(with_tensors(inventory, tensors), None, observations)
+    assert honest.gaps == () and not any("win" in note for note in honest.notes)
+    real = honest.value(fact)
+    twice = [
+        replace(info, shape=tuple(size * 2 if size % real == 0 and size != 8192 else size for size in info.shape))
+        if info.name.endswith(tuple(names))
+        else info
+        for info in tensors
+    ]
+    blueprint = derive_blueprint(with_tensors(inventory, twice), None, observations)
+    assert any(gap.subject == fact and key in gap.reason for gap in blueprint.gaps), blueprint.gaps
+    assert any(note.startswith("tensors win") for note in blueprint.notes)
+
+
+def test_numbers_that_the_code_does_not_follow_are_noted(lane: LaneSession) -> None:
+    inventory, observations = probed(lane, "llama")
+    facts = derive_blueprint(inventory, None, observations).facts
+    config = {**inventory.config, "n_inner": 17, "rotary_emb_base": 3.0}
+    assert declared_lies(inventory.config, facts) == []
+    assert [note.split(" ")[2] for note in declared_lies(config, facts)] == ["n_inner", "rotary_emb_base"]

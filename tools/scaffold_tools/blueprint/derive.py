@@ -11,6 +11,7 @@ from scaffold_tools.blueprint.fallback import declared_facts, named_roles
 from scaffold_tools.blueprint.foreign import find_foreign, without_layers
 from scaffold_tools.blueprint.keys import account
 from scaffold_tools.blueprint.latent import OWN_FACTS, derive_latent, is_latent
+from scaffold_tools.blueprint.lies import declared_lies, stored_lies
 from scaffold_tools.blueprint.mamba import absent_facts, account_mixers
 from scaffold_tools.blueprint.measured import Draft, declared_number, derive_facts
 from scaffold_tools.blueprint.moe import (
@@ -65,7 +66,7 @@ def derive_blueprint(
     else:
         reason = str((observations or {}).get("error", "the probe did not run"))
         declared_facts(inventory, draft)
-        draft.gaps.append(Gap("probe", f"{reason}: every fact is what config keys declare, nothing was measured"))
+        draft.gaps.append(_unprobed(reason, (observations or {}).get("own_fault")))
     real = observations["real"] if probed and observations else inventory.config
     length = declared_number("max_position_embeddings", LENGTH_KEYS, real)
     if length is not None:
@@ -75,9 +76,12 @@ def derive_blueprint(
     check_layers(roles, draft)
     stored = derive_stored(on_disk, classification, roles)
     draft.gaps.extend(stored_gaps(stored))
-    facts = tuple(draft.facts)
     part = variant.get("part") if variant else None
-    keys, key_gaps = account(inventory.config[part] if part else inventory.config, variant, facts, draft.aliases, real)
+    config = inventory.config[part] if part else inventory.config
+    draft.notes.extend(declared_lies(config, draft.facts))
+    draft.gaps.extend(stored_lies(roles, draft, inventory))
+    facts = tuple(draft.facts)
+    keys, key_gaps = account(config, variant, facts, draft.aliases, real)
     keys = (*keys, *_set_by_class(keys, real, variant))
     blueprint = Blueprint(
         model_name=inventory.source.name,
@@ -95,6 +99,18 @@ def derive_blueprint(
     )
     foreign = find_foreign(inventory.tensors.tensors if inventory.tensors else None, observations)
     return without_layers(blueprint, foreign) if foreign else blueprint
+
+
+def _unprobed(reason: str, place: str | None) -> Gap:
+    """Why nothing was measured: the model's own code stops, whatever its size, or the probe does."""
+    if place is None:
+        return Gap("probe", f"{reason}: every fact is what config keys declare, nothing was measured")
+    return Gap(
+        "transformers",
+        f"the class does not run with this config, whatever its sizes: {reason}",
+        hf_source=place,
+        write_what="a transformers in which it runs; there is nothing to compare with before that",
+    )
 
 
 def _set_by_class(

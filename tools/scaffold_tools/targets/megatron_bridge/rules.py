@@ -50,7 +50,14 @@ def _powers(expression: Expression) -> dict[str, float] | None:
 
 def _is_hidden_over_heads(view: View) -> bool:
     """megatron-core's own default for kv_channels; a `head_dim: null` arrives there as None."""
-    return _powers(view.expression) == {"hidden_size": 1.0, "num_attention_heads": -1.0}
+    own = _powers(view.expression) == {"hidden_size": 1.0, "num_attention_heads": -1.0}
+    return own and not _is_fed(view, "kv_channels")
+
+
+def _is_fed(view: View, attribute: str) -> bool:
+    """Whether the base bridge sets an attribute from a key of this config, whatever the code does with that key."""
+    keys = {key for key, target in view.profile.config_mapping if target == attribute}
+    return any(use.key in keys and use.value is not None for use in view.blueprint.keys)
 
 
 def _is_inverse_root_of_head_dim(view: View) -> bool:
@@ -301,7 +308,9 @@ ROWS: tuple[Row, ...] = (
     *size("num_attention_heads", "num_attention_heads"),
     Row(
         "num_query_groups",
-        lambda view: _powers(view.expression) == {"num_attention_heads": 1.0},
+        lambda view: (
+            _powers(view.expression) == {"num_attention_heads": 1.0} and not _is_fed(view, "num_query_groups")
+        ),
         derived="megatron-core gives every query head its own group when num_query_groups is None",
     ),
     *size("num_query_groups", "num_query_groups"),
