@@ -43,7 +43,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     | {"architectures": ["DeepseekV3ForCausalLM"], "q_lora_rank": 768, "kv_lora_rank": 512, "qk_nope_head_dim": 128}
     | {"qk_rope_head_dim": 64, "v_head_dim": 128, "n_routed_experts": 64, "num_experts_per_tok": 8, "n_group": 8}
     | {"topk_group": 4, "moe_intermediate_size": 1408, "n_shared_experts": 2, "first_k_dense_replace": 1}
-    | {"routed_scaling_factor": 2.5, "num_key_value_heads": 16}
+    | {"routed_scaling_factor": 2.5, "num_key_value_heads": 16, "rope_theta": 10000}
     | {
         "rope_scaling": {
             "type": "yarn",
@@ -143,8 +143,8 @@ GENERATED_MUTANTS: tuple[Mutant, ...] = (
         "gpt2",
         ("exact_gelu", "provider.activation_func = torch.nn.functional.gelu", MLP),
         ("eps_left_at_its_default", "provider.layernorm_epsilon = 1e-5", rf"{FIRST}.*"),
-        ("rope_added", "provider.position_embedding_type = 'rope'", "", IMPORT),
-        ("mlp_biases_dropped", "provider.add_bias_linear = False", "", IMPORT),
+        ("rope_added", "provider.position_embedding_type = 'rope'", "embedding", IMPORT),
+        ("biases_dropped", "provider.add_bias_linear = False", rf"{ATTENTION}\.linear_proj", IMPORT),
     ),
     *_of(
         "gpt_oss",
@@ -196,7 +196,7 @@ GENERATED_MUTANTS: tuple[Mutant, ...] = (
         (
             "experts_in_every_layer",
             "provider.moe_layer_freq = [1] * provider.num_layers",
-            "",
+            rf"{FIRST}.*",
             IMPORT,
         ),
         ("query_and_key_norms_forgotten", "provider.qk_layernorm = False", ATTENTION, IMPORT),
@@ -207,7 +207,7 @@ GENERATED_MUTANTS: tuple[Mutant, ...] = (
         (
             "eps_of_latents",
             "provider.latent_layernorm_epsilon = provider.layernorm_epsilon",
-            rf"{ATTENTION}\.linear_q.*",
+            rf"{ATTENTION}\.(linear_q_up_proj|linear_kv_up_proj|q_layernorm|kv_layernorm)",
         ),
         ("scaling_of_experts_lost", "provider.moe_router_topk_scaling_factor = None", ROUTER),
         ("all_groups_kept", "provider.moe_router_group_topk = provider.moe_router_num_groups", ROUTER),

@@ -127,6 +127,8 @@ class _Finder:
     def _block(self, name: str, call: Call) -> Iterator[Site]:
         """A layer, or one of its parts: what goes in, what comes out."""
         other = self.counterpart(name)
+        if self._is_layer(name):
+            other = _layer_of(other)
         if not other or (name not in self.sources and other in self._layers_of_others(name)):
             return
         if self._is_layer(name) and call.entered is not None:
@@ -227,6 +229,13 @@ def _own_name(owners: list[str]) -> str:
         return owners[0]
     parent = common_module(f"{owner}.weight" for owner in owners)
     return f"{parent}.{{{','.join(owner.removeprefix(parent + '.') for owner in owners[:6])}}}"
+
+
+def _layer_of(name: str) -> str:
+    """The layer that a module lies in: an alien layer may have kept nothing but its attention."""
+    parts = name.split(".")
+    ends = [number for number, part in enumerate(parts) if part.isdigit()]
+    return ".".join(parts[: ends[0] + 1]) if ends else ""
 
 
 def _parent(name: str) -> str:

@@ -17,6 +17,9 @@ from toys.rows import (
 
 LENGTH = "max_position_embeddings"
 ROPE_KEYS = ("rope_scaling", "rope_parameters")
+YARN_BASE = {"a": 23.0, "b": 31.0}
+"""Base of a rotation stretched by YaRN: with a large one the few pairs of a toy lie outside of its correction range,
+and neither beta would change anything."""
 
 
 class Canaries(Protocol):
@@ -47,6 +50,8 @@ def shrink_rope(
             }
         else:
             changed[key] = _dict(value, _head_dim(toy, ""), variant, canaries, toy)
+    if is_number(config.get("rope_theta")) and any(_is_yarn(config.get(key)) for key in ROPE_KEYS):
+        changed["rope_theta"] = YARN_BASE[variant]
     for name, item in changed.get("rope_parameters", {}).items():
         if item is not None and is_same_number(config.get(name), config["rope_parameters"].get(name)):
             changed[name] = item  # stated twice: still the same in the toy
@@ -55,7 +60,16 @@ def shrink_rope(
 
 def is_same_number(one: Any, other: Any) -> bool:
     """Two equal numbers; booleans are none."""
-    return all(isinstance(item, (int, float)) and not isinstance(item, bool) for item in (one, other)) and one == other
+    return is_number(one) and is_number(other) and one == other
+
+
+def is_number(value: Any) -> bool:
+    """An integer or a float; booleans are none."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_yarn(value: Any) -> bool:
+    return isinstance(value, dict) and "yarn" in (value.get("rope_type"), value.get("type"))
 
 
 def rotary_dims(head_dim: int, share: float) -> int:
@@ -104,6 +118,8 @@ def _dict(
             continue
         if key == "original_max_position_embeddings":
             changed[key] = ORIGINAL_LENGTH[variant]
+        elif key == "rope_theta" and _is_yarn(value):
+            changed[key] = YARN_BASE[variant]
         elif key in ("short_factor", "long_factor"):
             start = {"short_factor": 1.03, "long_factor": 1.61}[key]
             step = {"a": 0.13, "b": 0.19}[variant]
