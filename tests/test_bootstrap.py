@@ -115,12 +115,16 @@ def test_a_second_call_is_free_and_a_changed_requirement_is_not(clone: Path, tmp
     assert installs() == 1
     bootstrap()
     assert installs() == 1
-    bootstrap("dev")
+    bootstrap("mcp")
+    bootstrap("mcp")
     assert installs() == 2
+    bootstrap("dev")
+    assert installs() == 3
     bootstrap()
+    bootstrap("mcp")  # what development needs has it
     bootstrap("dev")
-    assert installs() == 2
+    assert installs() == 3
     with (clone / "pyproject.toml").open("a") as file:
         file.write("# changed\n")
     bootstrap()
-    assert installs() == 3
+    assert installs() == 4

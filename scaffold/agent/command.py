@@ -216,7 +216,9 @@ def _outcome(wish: Wish, folder: RunFolder, plan: Plan, kit: Kit, ended: Ended |
         llm=wish.llm,
         last_words="" if ended is None else kit.transcript.redactor.text(ended.last_words)[:2000],
         transcript=str(kit.transcript.path),
-        next_commands=() if proven else (f"scaffold verify {folder.name}", f"scaffold agent {wish.settings.link} --resume"),
+        next_commands=()
+        if proven
+        else (f"scaffold verify {folder.name}", f"scaffold agent {wish.settings.link} --resume"),
         exit_code=0 if proven else 3,
     )
 

@@ -101,8 +101,17 @@ class Kit:
                 raise
             found, told = None, {"proven": False, **_told(error)}
         self.judge.saw(found)
+        if found is not None and not found.proven:
+            told["located"] = self._located()
         self.transcript.add("measured", result=told)
         return told
+
+    def _located(self) -> dict[str, Any]:
+        """The first divergence; where nothing can be located, why."""
+        try:
+            return calls.locate(self.work, self.writer.folder.name).model_dump(mode="json")
+        except CheckFailed as error:
+            return _told(error)
 
 
 def agent_tools(kit: Kit) -> list[BetaBuiltinFunctionTool]:

@@ -23,8 +23,8 @@ def run(
 ) -> int:
     """Serve the tools to a coding agent over MCP (stdio).
 
-    inspect, plan, diff, apply, verify, gaps and explain_fact, with typed answers, progress and cancellation. Nothing
-    outside the folders given here is read or written. Ends when its client goes.
+    inspect, plan, diff, apply, verify, locate, gaps and explain_fact, with typed answers, progress and cancellation.
+    Nothing outside the folders given here is read or written. Ends when its client goes.
     """
     from scaffold.mcp.command import serve
 

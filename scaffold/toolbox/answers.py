@@ -108,6 +108,39 @@ class VerifyAnswer(Answer):
     exit_code: int = Field(description="0: proven. 1: a check failed. 3: gaps remain.")
 
 
+class SiteItem(Answer):
+    """One value that both models compute on the same tokens."""
+
+    megatron: str
+    hugging_face: str
+    what: str
+    layer: int | None
+    culprit: str = Field(description="The module to blame where this is the first value that differs.")
+    max_abs: float | None = Field(description="Largest difference; null where it is not finite.")
+    limit: float = Field(description="What rounding explains.")
+    first_position: int | None = Field(description="First token at which it differs.")
+
+
+class CauseItem(Answer):
+    """An explanation that the values of the first divergence bear out."""
+
+    cause: str
+    evidence: str
+
+
+class LocateAnswer(Answer):
+    """Where the integration and the Hugging Face model part."""
+
+    run: str
+    agrees: bool = Field(description="Everything was compared, and nothing differs.")
+    compared: int = Field(description="Values that were compared, in the order in which they are computed.")
+    first: SiteItem | None = Field(description="The first that differs; everything before it agrees.")
+    next: list[SiteItem] = Field(description="A few that differ after it.")
+    causes: list[CauseItem]
+    problems: list[str] = Field(description="What failed before anything could be compared.")
+    exit_code: int = Field(description="0: it agrees. 1: it does not.")
+
+
 class GapsAnswer(Answer):
     """What is left to write, and where."""
 

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from scaffold.toolbox.answers import (
     ApplyAnswer,
+    CauseItem,
     CheckItem,
     DiffAnswer,
     EvidenceItem,
@@ -18,12 +19,14 @@ from scaffold.toolbox.answers import (
     GapItem,
     GapsAnswer,
     InspectAnswer,
+    LocateAnswer,
     PlanAnswer,
+    SiteItem,
     VerifyAnswer,
 )
 from scaffold.toolbox.border import MAX_LINK
 from scaffold.toolbox.work import Work
-from scaffold_tools.errors import BadInput
+from scaffold_tools.errors import BadInput, CheckFailed
 from scaffold_tools.jsonio import to_jsonable
 
 if TYPE_CHECKING:
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from scaffold.run_folder import RunFolder
     from scaffold_tools.blueprint.facts import Blueprint, Gap
     from scaffold_tools.verify.evidence import Check
+    from scaffold_tools.verify.locate import Site
 
 MAX_DIFF = 60_000
 """Characters of a diff that one answer shows."""
@@ -165,6 +169,30 @@ def verify(work: Work, run: Run = None) -> VerifyAnswer:
     return verified(folder, done)
 
 
+def locate(work: Work, run: Run = None) -> LocateAnswer:
+    """Name the first module whose output differs from the Hugging Face model's, and what is likely wrong there.
+
+    For an integration that imports and does not agree. Takes 10 to 40 seconds.
+    """
+    from scaffold import verifying
+
+    folder = _planned(work, run)
+    found = verifying.locate_run(
+        folder, work.progress, trust_remote_code=work.border.trust_remote_code, lane=work.lane
+    )
+    later = [] if found.first is None else [site for site in found.sites[found.first + 1 :] if site.differs]
+    return LocateAnswer(
+        run=folder.name,
+        agrees=found.agrees,
+        compared=len(found.sites),
+        first=None if found.found is None else _site(found.found),
+        next=[_site(site) for site in later[:3]],
+        causes=[CauseItem(cause=item.cause, evidence=item.evidence[:MAX_DETAIL]) for item in found.causes],
+        problems=[problem[:MAX_DETAIL] for problem in found.problems[:MAX_ITEMS]],
+        exit_code=0 if found.agrees else CheckFailed.exit_code,
+    )
+
+
 def gaps(work: Work, run: Run = None) -> GapsAnswer:
     """What the target cannot express yet: what to write, where, and which check tells that it is right."""
     from scaffold import look
@@ -270,6 +298,19 @@ def _check(check: Check) -> CheckItem:
         value=check.value,
         threshold=check.threshold,
         detail=check.detail[:MAX_DETAIL],
+    )
+
+
+def _site(site: Site) -> SiteItem:
+    return SiteItem(
+        megatron=site.megatron,
+        hugging_face=site.hugging_face,
+        what=site.what,
+        layer=site.layer,
+        culprit=site.culprit,
+        max_abs=site.max_abs,
+        limit=site.limit,
+        first_position=site.first_position,
     )
 
 

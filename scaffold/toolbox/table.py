@@ -28,6 +28,7 @@ TOOLS: tuple[Tool, ...] = (
     Tool("diff", calls.diff),
     Tool("apply", calls.apply, writes="the package or checkout, and the run folder"),
     Tool("verify", calls.verify, writes="evidence and checklist in the run folder"),
+    Tool("locate", calls.locate, writes="the divergence in the run folder"),
     Tool("gaps", calls.gaps),
     Tool("explain_fact", calls.explain_fact),
 )

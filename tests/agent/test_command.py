@@ -196,6 +196,7 @@ def test_a_real_gap_is_closed_and_proven_and_a_wrong_closing_is_not(model: Path,
     assert wrong["proven"] is False
     assert wrong["gaps"] == []
     assert "logits.max_abs" in {check["name"] for check in wrong["not_passed"]}
+    assert "mlp" in wrong["located"]["first"]["culprit"]
     assert "round_trip.exact" not in {check["name"] for check in wrong["not_passed"]}
     assert "Proven" in (place / ".scaffold" / "tilted" / "checklist.md").read_text()
     refused = run("agent", model, "--trust-remote-code", cwd=place)
