@@ -154,9 +154,11 @@ def _count_keys(answer: Mapping[str, Any], draft: Draft) -> None:
     A checkpoint where they differ has no such model; there the key stays unaccounted.
     """
     count = draft.value("moe.num_experts")
+    if count is None:
+        return
     toys = [answer["variants"][name] for name in ("a", "b")]
     for key in COUNT_KEYS:
-        repeats = all(toy["attributes"].get(key) == toy["facts"]["moe.num_experts"] for toy in toys)
+        repeats = all(toy["attributes"].get(key) == toy["facts"].get("moe.num_experts") for toy in toys)
         if repeats and answer["real"].get(key) == count:
             draft.aliases.setdefault(key, "moe.num_experts")
 
