@@ -8,6 +8,7 @@ import pytest
 
 from scaffold_tools.blueprint.derive import derive_blueprint
 from scaffold_tools.blueprint.foreign import ROWS, find_foreign
+from scaffold_tools.blueprint.roles import pattern_of
 from scaffold_tools.source.inventory import Inventory, Source, TensorInfo, TensorTable
 
 BROKEN = {"error": "the probe failed (probe: RuntimeError: no [modeling_x.py:12 < y.py:3])"}
@@ -18,6 +19,12 @@ SHAPES: dict[str, dict[str, tuple[int, ...]]] = {
         "m.layers.0.mamba.A_log": (8,),
         "m.layers.0.self_attn.q_proj.weight": (64, 64),
     },
+    "hyper-connections": {"m.layers.0.attn_hc.fn": (24, 256), "m.layers.0.input_layernorm.weight": (64,)},
+    "several attentions a layer": {
+        "m.layers.0.self_attn.1.q_proj.weight": (64, 64),
+        "m.layers.0.mlp.experts.0.up_proj.weight": (96, 64),
+    },
+    "routed attention": {"m.layers.0.self_attention.experts.input_linear.weight": (8, 64, 64)},
     "RWKV": {"m.blocks.0.attention.time_decay": (64,)},
     "mLSTM": {"m.blocks.0.mlstm_layer.igate_preact.weight": (4, 64)},
     "RG-LRU": {"m.layers.0.temporal_block.rg_lru.recurrent_param": (64,)},
@@ -48,7 +55,7 @@ def test_each_mixer_is_one_gap_that_names_its_tensor(kind: str) -> None:
     row = next(row for row in ROWS if row.kind == kind)
     (gap,) = find_foreign(table(SHAPES[kind]), BROKEN)
     first = next(iter(SHAPES[kind]))
-    assert gap.subject == first.replace(".0.", ".*.").replace(".5.", ".*.")
+    assert gap.subject == pattern_of(first)
     assert row.reason in gap.reason and gap.hf_source == "modeling_x.py:12"
     assert gap.write_what == f"megatron-core has to gain {row.gain}"
 
@@ -71,6 +78,15 @@ def test_a_decay_a_head_is_not_mamba_1() -> None:
 
 def test_attention_in_another_layer_is_not_beside_a_state_space_layer() -> None:
     shapes = {"m.layers.0.mamba.A_log": (8,), "m.layers.10.self_attn.q_proj.weight": (64, 64)}
+    assert find_foreign(table(shapes), BROKEN) == ()
+
+
+def test_the_convolution_of_a_linear_attention_is_no_routed_projection() -> None:
+    assert find_foreign(table({"m.layers.0.linear_attn.conv1d.weight": (64, 1, 4)}), BROKEN) == ()
+
+
+def test_numbered_linears_of_one_attention_are_not_several_attentions() -> None:
+    shapes = {"m.layers.0.attn.2.weight": (64, 64), "m.layers.0.mlp.experts.0.up_proj.weight": (96, 64)}
     assert find_foreign(table(shapes), BROKEN) == ()
 
 

@@ -47,6 +47,21 @@ def _gated_convolution(info: TensorInfo, table: Mapping[str, TensorInfo]) -> boo
     return any(one.shape[0] == 3 * info.shape[0] for one in wide)
 
 
+def _many_streams(info: TensorInfo, table: Mapping[str, TensorInfo]) -> bool:
+    """A few rows over several residual streams side by side: a multiple of the width of every norm of the layer."""
+    norms = {one.shape[0] for name, one in table.items() if name.endswith("norm.weight") and len(one.shape) == 1}
+    return len(info.shape) == 2 and any(info.shape[1] in (2 * width, 4 * width, 8 * width) for width in norms)
+
+
+def _stacked(info: TensorInfo, _: Mapping[str, TensorInfo]) -> bool:
+    """Several matrices in one tensor; a convolution has a dimension of one."""
+    return len(info.shape) == 3 and min(info.shape) > 1
+
+
+def _with_experts(_: TensorInfo, table: Mapping[str, TensorInfo]) -> bool:
+    return any(".experts." in name for name in table)
+
+
 def _beside_attention(info: TensorInfo, table: Mapping[str, TensorInfo]) -> bool:
     """One decay a head, in a layer that also projects to queries."""
     found = re.match(r".*?\.\d+\.", info.name)
@@ -80,6 +95,32 @@ ROWS: tuple[ForeignRow, ...] = (
         " of megatron-core have one mixer",
         "a layer whose mixers are added to each other, and factors on parts of MambaMixer's input projection; until"
         " then a mixer of the family that holds both, as FalconH1Layer of Megatron-Bridge does",
+    ),
+    ForeignRow(
+        "hyper-connections",
+        r"\.\d+\.\w*hc\w*\.fn$",
+        _many_streams,
+        "hyper-connections: several residual streams, which learnt weights mix before and after every sublayer; in the"
+        " attention keys that are values too, compressed over blocks of tokens, and output projections by groups",
+        "several residual streams between layers, attention over compressed keys and values, a grouped output"
+        " projection, and experts chosen by token id (its main branch has begun to, its releases have none of it)",
+    ),
+    ForeignRow(
+        "several attentions a layer",
+        r"\.\d+\.\w*attn\w*\.[1-9]\d*\.\w+\.weight$",
+        _with_experts,
+        "several attentions and MLPs in one layer, and experts whose output joins the stream after all of them (a"
+        " shortcut), some of them identities; layers of megatron-core have one attention, and an MLP or experts",
+        "a layer of several attentions and MLPs whose experts are added later than they are computed, and experts"
+        " without weights in router and dispatcher",
+    ),
+    ForeignRow(
+        "routed attention",
+        r"\.\d+\.\w*att\w*\.(\w+\.)*\w+\.weight$",
+        _stacked,
+        "a mixture of attention heads: a router chooses for every token the experts that project its queries and its"
+        " attention's output; keys and values are one projection for all",
+        "an attention whose query and output projections are experts, with their router and dispatcher",
     ),
     ForeignRow(
         "RWKV",
