@@ -139,7 +139,8 @@ def row_of(start: Row, outcome: Outcome) -> Row:
     blocks = [file.path for file in outcome.files if file.path.rsplit("/", 1)[-1].startswith(CUSTOM_BLOCKS)]
     if gaps:
         unprobed = next((gap for gap in gaps if gap.subject == PROBE), None)  # the rest follows from nothing measured
-        first = unprobed or next((gap for gap in gaps if gap.hf_source), gaps[0])
+        own = next((gap for gap in gaps if gap.subject == "transformers"), None)  # no toy could run
+        first = unprobed or own or next((gap for gap in gaps if gap.hf_source), gaps[0])
         more = f" (and {len(gaps) - 1} more)" if len(gaps) > 1 else ""
         reason = f"{first.subject}: {first.reason}{more}"
         return dataclasses.replace(
@@ -181,6 +182,8 @@ def _with_toy_problem(row: Row, observed: dict[str, Any]) -> Row:
     """Where the toy of the observations broke, its error says more than what followed from it."""
     problem = observed.get("problem") or observed.get("takes_tokens")
     if row.outcome != "gap" or not problem or row.variant != BASE:
+        return row
+    if any(gap.subject == "transformers" for gap in row.gaps):  # the toy stopped where the model itself does
         return row
     reason = f"a toy of it does not run: {problem['problem']}; {row.reason}"
     return dataclasses.replace(row, reason=reason, hf_source=problem.get("source") or row.hf_source)

@@ -76,6 +76,16 @@ def test_a_class_that_refuses_its_own_defaults_is_quoted(open_lane: EarlyLane) -
     assert "text_encoder" in answer["problem"]
 
 
+@needs_lane
+def test_what_no_toy_can_run_since_the_class_does_not_is_told_from_a_broken_toy(
+    open_lane: EarlyLane, tmp_path: Path
+) -> None:
+    found = row("dbrx", open_lane, tmp_path)
+    assert (found.outcome, found.unexplained) == ("gap", False)
+    assert found.reason.startswith("transformers: the class does not run with this config")
+    assert found.hf_source is not None and found.hf_source.startswith("modeling_dbrx.py:")
+
+
 def row(model_type: str, open_lane: EarlyLane, folder: Path) -> Row:
     """What the matrix says of one type."""
     found = run_case(Case(model_type), open_lane, folder).row

@@ -158,6 +158,12 @@ def test_a_probe_that_broke_is_a_fault_of_ours_and_the_reason() -> None:
     assert row.reason == "probe: KeyError: 'x' (and 1 more)"
 
 
+def test_a_class_that_refuses_its_own_config_is_no_fault_of_ours() -> None:
+    said = Gap("transformers", "the class does not run with this config", "modeling_x.py:9")
+    row = row_of(START, outcome(gaps=(Gap("t", "has no role", "modeling_x.py:7"), said)))
+    assert (row.outcome, row.unexplained, row.hf_source) == ("gap", False, "modeling_x.py:9")
+
+
 def test_failed_logits_without_a_gap_are_visible_as_that() -> None:
     row = row_of(START, outcome(logits="failed"))
     assert (row.outcome, row.unexplained) == ("gap", True)

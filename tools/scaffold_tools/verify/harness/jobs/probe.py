@@ -16,6 +16,8 @@ from probes.config import attributes, effect, recorded_reads, value_at, varied
 from probes.disk import disk_names, expert_roles
 from probes.graph.trace import record
 from probes.measure import measure
+from tensor_table import _build_on_meta
+from toys.own_fault import own_fault
 from toys.shrink import shrink_unknown, vocabulary
 
 MAX_VARIED_KEYS = 40
@@ -37,9 +39,21 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
         "environment": {"torch": torch.__version__, "transformers": transformers.__version__},
     }
     for variant in ("a", "b"):
-        answer["variants"][variant] = _variant(toy, config, variant, options)
+        try:
+            answer["variants"][variant] = _variant(toy, config, variant, options)
+        except Exception as error:
+            fault = own_fault(error, lambda: _whole(toy, config, options))
+            if fault is None:
+                raise
+            return {"error": fault[0], "own_fault": fault[1]}
     answer["seconds"] = round(time.monotonic() - started, 3)
     return answer
+
+
+def _whole(toy: Any, config: dict[str, Any], options: dict[str, Any]) -> Any:
+    """The model of the config as it is, without memory."""
+    hf_config = toy.load_config(toy.sanitise(config), **options)
+    return _build_on_meta(hf_config, (config.get("architectures") or [None])[0], options["trust_remote_code"])
 
 
 def _variant(toy: Any, config: dict[str, Any], variant: str, options: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 import torch
@@ -271,9 +272,27 @@ def _name_layers(layers: list[Layer]) -> None:
         None,
     )
     if place is None:
-        raise Unmeasured("the layers do not own their weights one by one")
+        _complain_of_sharing(layers)
     for layer, parts in zip(layers, split, strict=True):
         layer.prefix = ".".join(parts[: place + 1]) + "."
+
+
+def _complain_of_sharing(layers: list[Layer]) -> None:
+    """Say what shares the weights where they are not the layers' own.
+
+    Raises:
+        Unmeasured: always.
+    """
+    runs = Counter(layer.o.weight for layer in layers)
+    name, times = runs.most_common(1)[0]
+    if times == 1:
+        raise Unmeasured("the layers do not own their weights one by one")
+    again = [layer for layer in layers if layer.o.weight == name][1]
+    raise Unmeasured(
+        f"{len(runs)} layers run {len(layers)} times in one pass ({name} {times}; again at {_short(again.o.where)}): "
+        "a stack that feeds itself needs a TransformerBlock of megatron-core that runs its layers more than once, "
+        "and pipeline stages that get their output back"
+    )
 
 
 def _mlp(skeleton: Skeleton, layer: Layer, linears: list[Linear]) -> None:
