@@ -1,4 +1,4 @@
-"""Ways to mix positions that megatron-core has no module for: one gap a model, whatever else was not understood.
+"""Ways to mix positions that nobody has a module for: one gap a model, whatever else was not understood.
 
 A row names the tensors that only such a mixer has. It is asked only about a model whose structure was not understood.
 """
@@ -75,9 +75,9 @@ ROWS: tuple[ForeignRow, ...] = (
         "Mamba 1",
         r"A_log$",
         _wide_decay,
-        "a state space layer of Mamba 1: a decay for every channel and state, steps through a low rank; kernels and"
-        " mixer of megatron-core are Mamba 2's, with one decay a head",
-        "a mixer for the selective scan of Mamba 1 (selective_scan_fn of mamba_ssm), with tensor parallelism",
+        "a state space layer of Mamba 1 (a decay for every channel and state, steps through a low rank) that computes"
+        " something else than the mixer that a family can bring along; megatron-core's are Mamba 2's",
+        "a mixer for this variant of the selective scan, with tensor parallelism",
     ),
     ForeignRow(
         "shared transformer",
@@ -140,15 +140,17 @@ ROWS: tuple[ForeignRow, ...] = (
         "RG-LRU",
         r"\.(recurrent_gate_weight|recurrent_param)$",
         _any,
-        "a real-gated linear recurrent unit of Griffin, after a causal convolution",
-        "a mixer for the RG-LRU with its block-diagonal gates, a scan kernel and tensor parallelism",
+        "a real-gated linear recurrent unit of Griffin that computes something else than the mixer that a family can"
+        " bring along",
+        "a mixer for this variant of the RG-LRU, with its block-diagonal gates and tensor parallelism",
     ),
     ForeignRow(
         "short convolution",
         r"\.conv\w*\.weight$",
         _gated_convolution,
-        "a gated short convolution in the place of attention: B * x, a depthwise convolution of a few taps, times C",
-        "a mixer for gated short convolutions, with its channels sharded over tensor-parallel ranks",
+        "a gated short convolution in the place of attention that computes something else than B * x, a depthwise"
+        " convolution of a few taps, times C",
+        "a mixer for this variant of gated short convolutions, its channels sharded over tensor-parallel ranks",
     ),
     ForeignRow(
         "lightning attention",
