@@ -144,6 +144,7 @@ def schema(kind: type) -> str:
 
 
 def _roots() -> tuple[type, ...]:
+    from scaffold.agent.outcome import AgentOutcome
     from scaffold.outcome import Outcome
     from scaffold_tools.blueprint.facts import Blueprint
     from scaffold_tools.classify.model import Classification
@@ -151,7 +152,7 @@ def _roots() -> tuple[type, ...]:
     from scaffold_tools.verify.evidence import Evidence
     from scaffold_tools.workspace.plan import Plan
 
-    return (Source, Inventory, Classification, Blueprint, Plan, Evidence, Outcome)
+    return (Source, Inventory, Classification, Blueprint, Plan, Evidence, Outcome, AgentOutcome)
 
 
 def _reachable(roots: Iterable[type]) -> Iterator[type]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from scaffold.agent.redact import Redactor
 from scaffold_tools.errors import BadInput, Refused
+from scaffold_tools.paths import data_dir
 
 MAX_LINES = 400
 MAX_WIDTH = 400
@@ -129,7 +130,7 @@ class Sources:
 
 def readable(*, family: Path, site_packages: Path | None, repo: Path | None, model: Path | None) -> tuple[Root, ...]:
     """The roots of one run."""
-    roots = [Root("family", family)]
+    roots = [Root("family", family), Root("playbook", data_dir("skills") / "closing-a-gap", (".md",))]
     if site_packages is not None:
         roots.append(Root("transformers", site_packages / "transformers"))
         roots.append(Root("megatron", site_packages / "megatron"))

@@ -73,4 +73,5 @@ def test_everything_else_is_refused(sources: Sources, path: str) -> None:
 def test_only_folders_that_are_there_are_roots(tmp_path: Path) -> None:
     (tmp_path / "site" / "transformers").mkdir(parents=True)
     roots = readable(family=tmp_path, site_packages=tmp_path / "site", repo=None, model=tmp_path / "none")
-    assert [root.name for root in roots] == ["family", "transformers"]
+    assert [root.name for root in roots] == ["family", "playbook", "transformers"]
+    assert "# " in Sources(roots, Redactor()).read("playbook/SKILL.md")
