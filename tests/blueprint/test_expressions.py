@@ -73,3 +73,10 @@ def test_a_width_that_is_rounded_up_is_told_from_a_constant() -> None:
     assert found == Rounded("intermediate_size", "ffn_multiplier", "multiple_of", 2 / 3)
     assert evaluate(found, {"intermediate_size": 12288, "ffn_multiplier": 1.0, "multiple_of": 256}) == 8192
     assert fit_rounded(120, 84, Toys(a, b, tuple(a)), ("intermediate_size",)) is None
+
+
+def test_a_large_multiple_explains_nothing() -> None:
+    a = {"vocab_size": 136, "hidden_size": 64, "expand": 2}
+    b = {"vocab_size": 152, "hidden_size": 96, "expand": 2}
+    found = fit_number(128, 192, Toys(a, b, tuple(a), frozenset(a)))
+    assert found == Product((Term("hidden_size"),), 2)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from scaffold_tools.blueprint.facts import Const, Product, Term
+from scaffold_tools.targets.megatron_bridge.blocks import choose_blocks
 from scaffold_tools.targets.megatron_bridge.mappings import map_roles
 from scaffold_tools.verify.lane import LaneSession
 from targets.blocks.mixer_configs import BARE_NORMS, DELTA, LRU, MIXERS, SELECTIVE, SHORT_CONV
@@ -64,7 +65,8 @@ def test_norms_before_mixers_alone_are_told_from_norms_everywhere(lane: LaneSess
 
 @pytest.mark.parametrize("name", sorted(MIXERS))
 def test_every_tensor_of_a_mixer_has_a_parameter(lane: LaneSession, name: str) -> None:
-    assert map_roles(blueprint_of(lane, MIXERS[name])).gaps == ()
+    blueprint = blueprint_of(lane, MIXERS[name])
+    assert map_roles(blueprint, choose_blocks(blueprint).megatron_names).gaps == ()
 
 
 @pytest.mark.parametrize("name", sorted(MIXERS))

@@ -92,7 +92,7 @@ def fit_number(
         return Const(a)
     if a <= 0 or b <= 0:
         return None
-    return _product(a, b, toys)
+    return _product(a, b, toys) or fit_rounded_by_any(a, b, toys)
 
 
 def _product(a: float, b: float, toys: Toys) -> Product | None:
@@ -122,16 +122,34 @@ SHARES = (1.0, 2 / 3, 8 / 3, 4.0)
 
 
 def fit_rounded(a: float, b: float, toys: Toys, hints: Iterable[str] = ()) -> Rounded | None:
-    """A width that is rounded up to a multiple, by keys that are named like one, or by whole numbers of any name."""
+    """A width that is rounded up to a multiple, by keys that are named like one; None where it is not."""
     multiples = [key for key in toys.keys if "multiple_of" in key]
     factors = [*(key for key in toys.keys if "multiplier" in key), None]
+    choices = itertools.product(multiples, (*hints, *WIDTHS), factors, SHARES)
+    return _first_rounded(a, b, toys, itertools.starmap(_rounding, choices))
+
+
+def fit_rounded_by_any(a: float, b: float, toys: Toys) -> Rounded | None:
+    """The same by whole numbers of any name, where the multiple is small: a large one would fit most widths."""
     whole = [key for key in toys.keys if key in toys.read and type(toys.a.get(key)) is int and not _equal(key, toys)]
-    usual = itertools.product(multiples, (*hints, *WIDTHS), factors, SHARES)
-    others = itertools.product(whole, (key for key in whole if toys.a[key] * 4 > a), (None,), SHARES[1:])
-    for multiple, width, factor, share in itertools.chain(usual, others):
-        if multiple == width:
+    small = [key for key in whole if toys.a[key] * FINE <= a and toys.b[key] * FINE <= b]
+    choices = itertools.product(small, (key for key in whole if toys.a[key] * 4 > a), (None,), SHARES[1:])
+    return _first_rounded(a, b, toys, itertools.starmap(_rounding, choices))
+
+
+FINE = 4
+"""Multiples of a width that is rounded up to one."""
+
+
+def _rounding(multiple: str, width: str, factor: str | None, share: float) -> Rounded:
+    return Rounded(width, factor, multiple, share)
+
+
+def _first_rounded(a: float, b: float, toys: Toys, choices: Iterable[Rounded]) -> Rounded | None:
+    """The first that gives both numbers."""
+    for found in choices:
+        if found.multiple == found.width:
             continue
-        found = Rounded(width, factor, multiple, share)
         try:
             if same(a, evaluate(found, toys.a)) and same(b, evaluate(found, toys.b)):
                 return found
