@@ -128,6 +128,10 @@ ROLES: tuple[RoleRow, ...] = (
     RoleRow("lru.decay", "decay of every channel, before softplus [width]"),
     RoleRow("lru.out", "output projection of a linear recurrent unit [H, width]"),
     RoleRow("short_conv.out", "output projection of a gated short convolution [H, channels]"),
+    RoleRow("indexer.q", "queries of an indexer, from the query latent [heads*head_dim, rank]"),
+    RoleRow("indexer.k", "keys of an indexer [head_dim, H]"),
+    RoleRow("indexer.weights", "weights of an indexer's heads [heads, H]"),
+    RoleRow("indexer.k_norm", "norm on the keys of an indexer"),
     RoleRow("buffer", "a saved buffer that the code recomputes (inv_freq, masks)"),
 )
 
@@ -192,6 +196,15 @@ FACTS: tuple[FactRow, ...] = (
     FactRow(
         "attention.key_bias", "bool", "every key adds exp(rate * softplus(projection of its values)) to its scores"
     ),
+    FactRow(
+        "indexer.layers", "list[bool] per layer", "the layer has an indexer; the others use an earlier one's choice"
+    ),
+    FactRow("indexer.heads", "int", "heads of an indexer"),
+    FactRow("indexer.head_dim", "int", "width of one of them"),
+    FactRow("indexer.top_k", "int", "keys that it chooses"),
+    FactRow("indexer.relu", "bool", "its scores go through ReLU before they are weighed"),
+    FactRow("indexer.pairing", "'half' | 'interleaved'", "which of its dimensions rotate together"),
+    FactRow("indexer.norm_eps", "float", "epsilon of the norm on its keys"),
     FactRow("attention.keep", "int", "a query sees so many keys before it: those that add most"),
     FactRow("attention.clip_qkv", "float | None", "clamp on q, k and v right after their projection"),
     FactRow("qk_norm.kind", "'none' | 'per_head' | 'full'", "norm on one head, or on all heads of q (k) together"),
