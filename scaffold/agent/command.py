@@ -47,7 +47,7 @@ def check_ready() -> None:
     try:
         import anthropic  # noqa: F401
     except ModuleNotFoundError as error:
-        hint = "pip install 'scaffold-models[agent]'"
+        hint = "pip install 'scaffold-models[agent]', or ./bootstrap agent in a clone"
         raise EnvironmentLacks("the anthropic SDK is not installed", hint=hint) from error
     from scaffold.agent.client import check_key
 

@@ -12,6 +12,7 @@ from scaffold.toolbox.border import Border
 from scaffold.toolbox.work import Stop
 from scaffold_tools.errors import EnvironmentLacks
 
+INSTALL = "pip install 'scaffold-models[mcp]', or ./bootstrap mcp in a clone"
 TERMINATED = 143
 """128 + SIGTERM."""
 
@@ -28,7 +29,7 @@ def serve(root: Path, *, repo: Path | None, models: Iterable[Path], trust_remote
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] not in ("mcp", "mcp_types", "anyio"):
             raise
-        raise EnvironmentLacks("the MCP SDK is not installed", hint="pip install 'scaffold-models[mcp]'") from error
+        raise EnvironmentLacks("the MCP SDK is not installed", hint=INSTALL) from error
     running: set[Stop] = set()
 
     def leave(signum: int, frame: FrameType | None) -> None:

@@ -143,6 +143,7 @@ def test_stray_output_does_not_reach_the_protocol(root: Path) -> None:
     ]
     process = subprocess.Popen(
         [sys.executable, "-c", code, str(root)],
+        env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -167,6 +168,16 @@ def test_stray_output_does_not_reach_the_protocol(root: Path) -> None:
 
 def test_a_folder_that_is_not_there_is_bad_input(tmp_path: Path) -> None:
     assert cli.run(["mcp", "--root", str(tmp_path / "none")]) == 2
+
+
+def test_without_the_sdk_the_line_says_what_installs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "mcp", None)
+    monkeypatch.setitem(sys.modules, "mcp.server", None)
+    monkeypatch.delitem(sys.modules, "scaffold.mcp.server", raising=False)
+    assert cli.run(["mcp", "--root", str(tmp_path)]) == 5
+    assert "scaffold-models[mcp]" in capsys.readouterr().err
 
 
 @pytest.mark.lane
