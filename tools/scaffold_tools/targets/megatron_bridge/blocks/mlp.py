@@ -48,7 +48,8 @@ def _part(blueprint: Blueprint, naming: Naming) -> Part:
     if "F." in curve.formula:
         features.append("activation_functional")
     unfused = ProviderSetting("bias_activation_fusion", False, comment="The fused kernels know only GELU and SwiGLU.")
-    settings = (ProviderSetting("activation_func", symbol=f"{naming.stem}_activation"), unfused)
+    own = ProviderSetting("activation_func", symbol=f"{naming.stem}_activation")
+    settings: tuple[ProviderSetting, ...] = (own, unfused)
     fields: tuple[ProviderField, ...] = ()
     if name == "swish":
         features.append("activation_beta")
