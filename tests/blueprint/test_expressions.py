@@ -80,3 +80,36 @@ def test_a_large_multiple_explains_nothing() -> None:
     b = {"vocab_size": 152, "hidden_size": 96, "expand": 2}
     found = fit_number(128, 192, Toys(a, b, tuple(a), frozenset(a)))
     assert found == Product((Term("hidden_size"),), 2)
+
+
+def layered(a: list[object], b: list[object], toys: Toys) -> str:
+    return shown(fit_layers(a, b, toys))
+
+
+COUNTED = Toys(
+    {"deep": 7, "first": 1, "step": 3, "near": 5},
+    {"deep": 8, "first": 2, "step": 2, "near": 7},
+    ("deep", "first", "step", "near"),
+    frozenset({"deep", "first", "step", "near"}),
+)
+
+
+def test_layers_that_a_key_of_any_name_counts() -> None:
+    a, b = [False] + [True] * 6, [False] * 2 + [True] * 6
+    assert layered(a, b, COUNTED) == "True in from first, else False"
+    found = fit_layers(a, b, COUNTED)
+    assert found is not None
+    assert evaluate(found, {"deep": 10, "first": 4}) == [False] * 4 + [True] * 6
+
+
+def test_layers_that_the_code_counts_need_two_periods() -> None:
+    a, b = [5, 5, None] * 2 + [5], [7, 7, None] * 2 + [7, 7]
+    found = fit_layers(a, b, COUNTED)
+    assert found is not None
+    assert evaluate(found, {"deep": 9, "near": 64}) == [64, 64, None] * 3
+    short = Toys({"deep": 3, "near": 5}, {"deep": 4, "near": 7}, ("deep", "near"))
+    assert fit_layers([5, 5, None], [7, 7, None, 7], short) is None
+
+
+def test_three_values_are_no_choice_of_two() -> None:
+    assert fit_layers([1, 2, 3] * 2 + [1], [1, 2, 3] * 2 + [1, 2], COUNTED) is None

@@ -13,7 +13,7 @@ from scaffold_tools.blueprint.keys import account
 from scaffold_tools.blueprint.latent import OWN_FACTS, derive_latent, is_latent
 from scaffold_tools.blueprint.lies import declared_lies, stored_lies
 from scaffold_tools.blueprint.mamba import absent_facts, account_mixers
-from scaffold_tools.blueprint.measured import Draft, declared_number, derive_facts
+from scaffold_tools.blueprint.measured import Draft, declared_number, derive_facts, stored_positions
 from scaffold_tools.blueprint.moe import (
     COUNT_KEYS,
     DENSE_FACTS,
@@ -69,6 +69,8 @@ def derive_blueprint(
         draft.gaps.append(_unprobed(reason, (observations or {}).get("own_fault")))
     real = observations["real"] if probed and observations else inventory.config
     length = declared_number("max_position_embeddings", LENGTH_KEYS, real)
+    if length is None and probed and observations is not None:
+        length = stored_positions(observations)
     if length is not None:
         draft.facts.append(length)
     roles = _roles(inventory, variant, draft)

@@ -114,7 +114,7 @@ def _size_gap(row: SizeRow, role: TensorRole, stored: int, told: int, draft: Dra
     plain = isinstance(fact.expression, Product) and len(keys_of(fact.expression)) == 1
     return Gap(
         name,
-        f"{keys} says {told}, {role.pattern} in the checkpoint has {list(role.shape)}: no code loads it with this config",
+        f"{keys} says {told}, {role.pattern} in the checkpoint has {list(role.shape)}: no code loads that",
         write_what=f"{keys} = {stored // others} in config.json" if plain else "the right sizes in config.json",
         check="scaffold inspect",
     )

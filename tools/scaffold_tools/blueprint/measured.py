@@ -13,6 +13,8 @@ from scaffold_tools.blueprint.expressions import (
     fit_narrowed,
     fit_number,
     is_number,
+    keys_of,
+    plain_key,
     raised,
     same,
     shown,
@@ -95,6 +97,12 @@ def _fact(rule: FactRule, answer: Mapping[str, Any], toys: Toys, draft: Draft) -
         where = a.get("where", {}).get(rule.name)
         draft.gaps.append(_unexplained(rule.name, one, other, where))
         return None
+    rival = _rival(expression, toys, real)
+    if rival is not None:
+        draft.gaps.append(
+            Gap(rule.name, f"{rival} are one number in each toy, and two in the model: it may be either")
+        )
+        return None
     try:
         value = evaluate(expression, real, draft.value("num_layers"))
     except (KeyError, TypeError) as error:
@@ -108,6 +116,17 @@ def _fact(rule: FactRule, answer: Mapping[str, Any], toys: Toys, draft: Draft) -
         value = _per_layer_value(value, draft.value("num_layers"))
     evidence = [_measured(rule.name, one, other, a), *_key_evidence(rule, expression, real, one, draft)]
     return Fact(rule.name, value, "measured", tuple(evidence), expression)
+
+
+def _rival(expression: Expression, toys: Toys, real: Mapping[str, Any]) -> str | None:
+    """Two keys of unknown names that the toys cannot tell apart although the model can; None where all is told."""
+    usual = {hint for rule in RULES for hint in rule.hints}
+    for key in keys_of(expression):
+        for other in sorted(toys.read - usual - {key}) if key not in usual else ():
+            twins = all(is_number(one.get(key)) and same(one[key], one.get(other)) for one in (toys.a, toys.b))
+            if twins and is_number(real.get(other)) and not same(real.get(key), real[other]):
+                return f"{key} and {other}"
+    return None
 
 
 def _expression(rule: FactRule, variants: Mapping[str, Any], toys: Toys, draft: Draft) -> Expression | None:
@@ -228,6 +247,20 @@ def _unexplained(name: str, one: Any, other: Any, where: str | None) -> Gap:
         write_what="how the value follows from the config",
         check="logits.max_abs on both toys",
     )
+
+
+def stored_positions(answer: Mapping[str, Any]) -> Fact | None:
+    """`max_position_embeddings` from the rows of a learned table, where the key has a name of its own."""
+    facts = [answer["variants"][name]["facts"] for name in ("a", "b")]
+    rows = [one.get("position.rows") for one in facts]
+    if None in rows:
+        return None
+    counts = [row - (one.get("position.offset") or 0) for row, one in zip(rows, facts, strict=True)]
+    found = plain_key(counts[0], counts[1], toys_of(answer))
+    if found is None or not is_number(answer["real"].get(found.terms[0].key)):
+        return None
+    evidence = (Evidence("probe", f"the table has {rows[0]} and {rows[1]} rows in the two toys"),)
+    return Fact("max_position_embeddings", answer["real"][found.terms[0].key], "measured", evidence, found)
 
 
 def declared_number(name: str, keys: tuple[str, ...], real: Mapping[str, Any]) -> Fact | None:

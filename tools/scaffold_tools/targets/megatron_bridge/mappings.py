@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from scaffold_tools.blueprint.facts import Blueprint, Gap, TensorRole
 from scaffold_tools.blueprint.rules import OWN
 from scaffold_tools.targets.megatron_bridge.delta_rules import map_delta
+from scaffold_tools.targets.megatron_bridge.emission import config_path, plain_key
 from scaffold_tools.targets.megatron_bridge.latent_mappings import ROTATED_ROWS, rotated_rows
 from scaffold_tools.targets.megatron_bridge.mamba_rules import map_mamba
 from scaffold_tools.targets.megatron_bridge.mapping_rows import (
@@ -26,6 +27,7 @@ from scaffold_tools.targets.megatron_bridge.moe_mappings import (
     SQUEEZED,
     STACKED,
     STACKED_GATED,
+    STACKED_PAIR,
     map_experts,
     stacked_layout,
 )
@@ -164,8 +166,8 @@ class Local:
 
     name: str
     kind: str
-    """`gate_up`: one tensor with both halves. `qkv`: one tensor with q, k and v, `q_kv`: one with k and v. `joined_gate_up`, `joined_qkv`: one
-    tensor each, stored [in, out]."""
+    """`gate_up`: one tensor with both halves. `qkv`: one tensor with q, k and v, `q_kv`: one with k and v.
+    `joined_gate_up`, `joined_qkv`: one tensor each, stored [in, out]."""
     order: tuple[str, ...] = ()
     """Parts of the fused tensor, first rows first."""
     blocks: str = "1"
@@ -296,6 +298,8 @@ def _single(
     if name is None or row.param == "other":
         return _gap(row, f"no parameter of GPTModel holds a tensor with the role {row.role}")
     megatron = _megatron(name, row.param)
+    if row.packing == "heads":
+        return _by_head(row, megatron, blueprint, local)
     hf = (("hf_param", row.pattern),)
     if (turned := rotated_rows(row, megatron, blueprint)) is not None:
         return turned
@@ -315,6 +319,23 @@ def _single(
     local[own.name] = own
     parts = f"[{'; '.join(own.order)}]" if own.blocks == "1" else f"blocks of [{'; '.join(own.order)}]"
     return Fused(own.name, megatron, hf, f"one tensor {parts}" + (", stored [in, out]" if stored_in_out else ""))
+
+
+HEAD_COUNTS = {"norm.q": "num_attention_heads", "norm.k": "num_query_groups"}
+"""Role -> fact with the number of heads."""
+
+
+def _by_head(row: TensorRole, megatron: str, blueprint: Blueprint, local: dict[str, Local]) -> Fused | Gap:
+    """One tensor a head: the second number of its name is that of the head."""
+    fact = blueprint.fact(HEAD_COUNTS.get(row.role, ""))
+    key = plain_key(fact.expression) if fact is not None else None
+    if key is None or row.pattern.count("*") != 2:
+        return _gap(row, "the number of heads follows from no config key")
+    local["HeadNormsMapping"] = Local("HeadNormsMapping", "head_norms")
+    layer, _, rest = row.pattern.partition("*")
+    arguments = (("hf_param", f"{layer}*{rest.replace('*', '{head}')}"),)
+    code = (("heads", config_path(key, "self.hf_config")),)
+    return Fused("HeadNormsMapping", megatron, arguments, "every head has a norm of its own", code)
 
 
 def _stored_in_out(row: TensorRole, blueprint: Blueprint) -> bool:
@@ -391,13 +412,16 @@ def mapping_words(mappings: Mappings, blueprint: Blueprint) -> dict[str, object]
     rows = [Local(name, kind) for name, kind in OWN_ROWS if name in used - known]
     classes = [*mappings.local, *shared]
     bases = {"gate_up": "GatedMLPMapping", "qkv": "QKVMapping", "gated_qkv": "QKVMapping", "q_kv": "QKVMapping"}
+    bases["head_norms"] = "ReplicatedMapping"
     names = {bases[local.kind.removeprefix("joined_")] for local in classes}
+    names |= {"GatedMLPMapping"} if STACKED_PAIR in used else set()
     fused = any(not local.kind.startswith("joined_") for local in classes)
     return {
         "classes": [*classes, *rows],
         "bases": sorted(names | ({"MegatronParamMapping"} if fused or used & {SPLIT_ROWS, DELTA_ROWS} else set())),
         "stacked": STACKED in used,
         "stacked_gated": STACKED_GATED in used,
+        "stacked_pair": STACKED_PAIR in used,
         "squeezed": SQUEEZED in used,
         "rotated": ROTATED_ROWS in used,
         **stacked_layout(blueprint.roles),

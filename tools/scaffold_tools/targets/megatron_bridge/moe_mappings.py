@@ -10,10 +10,12 @@ from scaffold_tools.targets.megatron_bridge.mapping_rows import FUSED_GATE_UP, F
 MLP = LAYER + "mlp."
 STACKED = "StackedExpertsMapping"
 STACKED_GATED = "StackedGatedExpertsMapping"
+STACKED_PAIR = "StackedPairExpertsMapping"
 SQUEEZED = "SqueezedBiasMapping"
-LOCAL_EXPERT_CLASSES = frozenset({STACKED, STACKED_GATED, SQUEEZED})
+LOCAL_EXPERT_CLASSES = frozenset({STACKED, STACKED_GATED, STACKED_PAIR, SQUEEZED})
 """Classes that the family's folder brings along: layouts whose orientation upstream's classes would have to guess."""
 
+_STACKS = ("stacked", "stacked;transposed")
 _GROUP = "Mixture of experts"
 _BY_PACKING = {"concat:gate,up": FUSED_GATE_UP, "concat:up,gate": FUSED_UP_GATE}
 
@@ -57,11 +59,14 @@ def _pairs(roles: dict[str, TensorRole], param: str) -> Iterator[Fused]:
         ("moe.shared", ((f"{MLP}shared_experts.linear_fc1.{param}", "shared expert"),)),
     ):
         gate, up = roles.get(f"{prefix}.gate"), roles.get(f"{prefix}.up")
-        if gate is None or up is None or gate.packing or up.packing:
+        if gate is None or up is None or gate.packing != up.packing:
+            continue
+        if gate.packing and (prefix != "moe.expert" or param != "weight" or gate.packing not in _STACKS):
             continue
         del roles[f"{prefix}.gate"], roles[f"{prefix}.up"]
+        name = STACKED_PAIR if gate.packing else "GatedMLPMapping"
         for target, comment in targets:
-            yield Fused("GatedMLPMapping", target, (("gate", gate.pattern), ("up", up.pattern)), comment)
+            yield Fused(name, target, (("gate", gate.pattern), ("up", up.pattern)), comment)
 
 
 def _single(row: TensorRole) -> Iterator[Rename | Fused | Gap]:
@@ -138,4 +143,5 @@ def stacked_layout(rows: Sequence[TensorRole]) -> dict[str, object]:
         "first": "up" if order.startswith("up") else "gate",
         "second": "gate" if order.startswith("up") else "up",
         "transposed": any("transposed" in (row.packing or "").split(";") for row in weights),
+        "pair_transposed": any(row.role == "moe.expert.gate" and row.packing == "stacked;transposed" for row in rows),
     }

@@ -79,6 +79,7 @@ def _whole_model(book: Notebook, skeleton: Skeleton, tensors: dict[str, torch.Te
     note_tensor(book, "embed.tokens", embedded, "weight")
     if skeleton.positions is not None:
         note_tensor(book, "embed.positions", graph.params[graph.resolve(skeleton.positions.inputs[0])], "weight")
+        book.fact("position.rows", graph.tensors[skeleton.positions.inputs[0]].shape[0])
     tied = head.weight == embedded
     book.fact("tied_embeddings", tied, head.where)
     if not tied:

@@ -24,8 +24,10 @@ COUNTS = {"a": ((4, 2), (4, 4), (2, 2), (4, 1), (4,)), "b": ((6, 3), (6, 6), (6,
 """Heads and groups: the larger count first, ratio kept above one where the model's is."""
 HEAD_DIM = {"a": 24, "b": 20}
 EXPERTS = {"a": 8, "b": 12}
-CHOSEN = {"a": 3, "b": 4}
-"""Experts a token."""
+CHOSEN = {"a": 5, "b": 3}
+"""Experts a token; no number of layers."""
+EXTRA = {"a": 3, "b": 5}
+"""A third count, where it is another number than the first two."""
 FIRST = {"a": 1, "b": 2}
 PERIOD = {"a": 3, "b": 2}
 PLACED = 7
@@ -256,6 +258,10 @@ def _choices(values: dict[str, Any], found: dict[str, str], variant: str, depth:
     for numbers in COUNTS[variant]:
         plain = len(set(values[key] for key in counts)) == 1 and len(counts) > 1
         filled = [numbers[0] if plain else numbers[min(place, len(numbers) - 1)] for place in range(len(counts))]
+        for place in range(2, len(counts)):
+            known = [values[key] for key in counts[:place]]
+            own = values[counts[place]]
+            filled[place] = filled[known.index(own)] if own in known else EXTRA[variant]
         for sizes in itertools.permutations(WIDTHS[variant], min(len(widths), len(WIDTHS[variant]))):
             sized = {**fixed, **dict(zip(counts, filled, strict=True)), **dict(zip(widths, sizes, strict=False))}
             for near in itertools.product((True, False), repeat=min(len(reaches), 3)):
