@@ -17,6 +17,10 @@ TOLERANCE = 2e-5
 SCALARS = frozenset({"mul", "div"})
 
 
+MASK = 1e30
+"""Larger numbers are minima of a type, with which code masks scores: their squares overflow."""
+
+
 class Unmeasured(Exception):
     """A measurement that did not come out; the text says what was seen instead."""
 
@@ -28,8 +32,11 @@ def misfit(found: torch.Tensor, expected: torch.Tensor) -> float:
 
 
 def ratio(numerator: torch.Tensor, denominator: torch.Tensor) -> float | None:
-    """c where numerator == c * denominator everywhere, else None."""
+    """c where numerator == c * denominator everywhere, else None; the numbers of masks tell nothing."""
     top, bottom = numerator.double().flatten(), denominator.double().flatten()
+    if top.numel() == bottom.numel() and bool((bottom.abs() > MASK).any()):
+        seen = bottom.abs() <= MASK
+        top, bottom = top[seen], bottom[seen]
     square = torch.dot(bottom, bottom)
     if top.numel() != bottom.numel() or float(square) == 0.0:
         return None
