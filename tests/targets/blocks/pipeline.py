@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,19 @@ from scaffold_tools.verify.lane import LaneSession
 from targets.blocks.models import Model
 from targets.blocks.packages import write_package
 
+_KNOWN: dict[str, Blueprint] = {}
+"""Blueprints by config: the tests of one config share its probe, which is most of what they cost."""
+
 
 def blueprint_of(lane: LaneSession, config: dict[str, Any]) -> Blueprint:
     """The blueprint of a config without a checkpoint."""
-    inventory = Inventory(Source("config.json", "config", "example"), config, None)
-    observations = probe_model(lane, inventory)
-    assert "error" not in observations, observations["error"]
-    return derive_blueprint(inventory, None, observations)
+    name = json.dumps(config, sort_keys=True)
+    if name not in _KNOWN:
+        inventory = Inventory(Source("config.json", "config", "example"), config, None)
+        observations = probe_model(lane, inventory)
+        assert "error" not in observations, observations["error"]
+        _KNOWN[name] = derive_blueprint(inventory, None, observations)
+    return _KNOWN[name]
 
 
 def checks_of(
