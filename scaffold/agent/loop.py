@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
@@ -14,6 +15,7 @@ from anthropic.lib.tools import BetaBuiltinFunctionTool
 
 from scaffold.agent.client import Model
 from scaffold.agent.judge import Judge
+from scaffold.agent.outcome import plain
 from scaffold.agent.prompt import CUT, NOT_YET, SYSTEM
 from scaffold.agent.tools import Kit
 from scaffold.agent.transcript import Transcript, unrun
@@ -138,11 +140,11 @@ class Conversation:
         runner, message = self._reply()
         self.turns += 1
         self.spent = self.spent.plus(message.usage)
-        content = [_param(block) for block in message.content]
+        content = [_param(block) for block in message.content if block.type != "text" or block.text.strip()]
         words = "\n".join(block.text for block in message.content if block.type == "text").strip()
         self.transcript.add("reply", stop_reason=message.stop_reason, spent=self.spent.total, turn=self.turns)
         if words:
-            self.tell(f"turn {self.turns}: {words.splitlines()[0][:160]}")
+            self.tell(f"turn {self.turns}: {plain(words.splitlines()[0], 160)}")
         if message.stop_reason in _ENDS:
             return _ENDS[message.stop_reason], words
         if content:
@@ -160,7 +162,11 @@ class Conversation:
             return None
         if self.spent.total >= self.limits.budget:
             return "budget"  # before its tools run: what they find could not be told any more
-        response = runner.generate_tool_call_response() if stop_reason == "tool_use" else None
+        response = None
+        if stop_reason == "tool_use":
+            with warnings.catch_warnings():  # of a tool that does not exist the model is told, not the terminal
+                warnings.simplefilter("ignore", UserWarning)
+                response = runner.generate_tool_call_response()
         if response is not None:
             self._claims = 0
             self._say("user", list(response["content"]))

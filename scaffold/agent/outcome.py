@@ -19,6 +19,12 @@ REASONS = {
 }
 
 
+def plain(text: str, limit: int) -> str:
+    """A model's words as one line that a terminal only shows."""
+    line = " ".join(text.split())
+    return "".join(char if char.isprintable() else "?" for char in line)[:limit]
+
+
 @dataclass(frozen=True)
 class AgentOutcome:
     """The result of `scaffold agent`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scaffold.agent.outcome import REASONS, AgentOutcome
+from scaffold.agent.outcome import REASONS, AgentOutcome, plain
 from scaffold.console import emit_json, short
 
 
@@ -20,7 +20,7 @@ def show(outcome: AgentOutcome, *, json: bool) -> None:
     for path in outcome.changes:
         print(f"change  {short(path)}")
     if outcome.last_words and not outcome.proven:
-        print(f"the model's last words (a claim, not a result): {' '.join(outcome.last_words.split())[:600]}")
+        print(f"the model's last words (a claim, not a result): {plain(outcome.last_words, 600)}")
     print(f"{outcome.architecture}: {'proven' if outcome.proven else 'NOT proven'}; {REASONS[outcome.reason]}")
     if outcome.tokens:
         print(f"{outcome.turns} turns, {outcome.tokens['total']:,} tokens with {outcome.llm}")

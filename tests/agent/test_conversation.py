@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -125,21 +126,15 @@ def test_the_budget_counts_cached_tokens_and_stops_before_tools_run(
 def test_bad_arguments_are_told_and_the_conversation_goes_on(
     scene: Scene, monkeypatch: pytest.MonkeyPatch, name: str, arguments: dict[str, Any], words: str
 ) -> None:
-    with pytest.warns(UserWarning, match="not found") if name == "shell" else _nothing():
-        ended, claude = scene.talk(
-            Reply([use(name, **arguments)]), Reply([change(**CLOSES)]), figures=[PROVEN], monkeypatch=monkeypatch
-        )
+    steps = [Reply([use(name, **arguments)]), Reply([change(**CLOSES)])]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # nothing of it reaches the terminal
+        ended, claude = scene.talk(*steps, figures=[PROVEN], monkeypatch=monkeypatch)
     assert ended.reason == "proven"
     (result,) = claude.results()
     assert result["is_error"] is True
     assert words in str(result["content"])
     assert "Traceback" not in str(result["content"])
-
-
-class _nothing:
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *_: object) -> None: ...
 
 
 @pytest.mark.parametrize(
@@ -311,6 +306,15 @@ def _opening() -> list[dict[str, Any]]:
 def test_replies_that_are_always_too_long_end_it(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     ended, claude = scene.talk(*[Reply([change(1)], "max_tokens")] * 5, monkeypatch=monkeypatch)
     assert (ended.reason, len(claude.asked)) == ("cut off", 3)
+
+
+def test_words_that_steer_a_terminal_are_only_shown_and_blank_ones_are_not_sent_back(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = [Reply([text(" \n"), text("\x1b[2J\u202eall\x07 done")], "end_turn"), Reply([], "end_turn")]
+    _, claude = scene.talk(*steps, monkeypatch=monkeypatch)
+    assert scene.told == ["turn 1: ?[2J?all? done"]
+    assert [block["text"] for block in claude.asked[1]["messages"][1]["content"]] == ["\x1b[2J\u202eall\x07 done"]
 
 
 def test_requests_are_cached_whole_and_ours_alone(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
