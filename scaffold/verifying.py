@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +19,10 @@ from scaffold_tools.errors import BadInput
 
 if TYPE_CHECKING:
     from scaffold.progress import Progress
+    from scaffold_tools.verify.evidence import Check
     from scaffold_tools.verify.locate import Divergence
     from scaffold_tools.verify.run import Integration
+    from scaffold_tools.verify.static import Layout
 
 BRIDGE = re.compile(r"(?P<module>[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):(?P<name>[A-Za-z_]\w*)")
 OWN_MODULE = "megatron.bridge"
@@ -60,7 +63,16 @@ class HandWritten:
         return Integration("package", (self.path or Path.cwd()).absolute(), module, self.bridge)
 
 
-def verify_bridge(given: HandWritten, progress: Progress, *, locate: bool, trust_remote_code: bool) -> Outcome:
+@dataclass(frozen=True)
+class Depth:
+    """What is done beyond the toys."""
+
+    locate: bool = False
+    static: bool = False
+    layouts: tuple[Layout, ...] = ()
+
+
+def verify_bridge(given: HandWritten, progress: Progress, depth: Depth, *, trust_remote_code: bool) -> Outcome:
     """Measure a bridge that somebody wrote by hand, as strictly as a generated one."""
     integration = given.integration()
     with EarlyLane() as lane:
@@ -72,20 +84,37 @@ def verify_bridge(given: HandWritten, progress: Progress, *, locate: bool, trust
         folder.save("inventory", inventory)
         architecture = steps.architecture_of(inventory)
         evidence, _ = steps.prove(job, inventory, integration, folder, architecture=architecture, earlier=None)
-        divergence = None
-        if locate:
-            divergence = _locate(job, folder, integration, architecture)
-    return Outcome(
-        model=inventory.source.name,
-        architecture=architecture,
-        run_folder=str(folder.path),
-        target="megatron-bridge",
-        evidence=evidence,
-        proven=evidence.proven,
-        divergence=divergence,
-        exit_code=exit_code((), evidence),
-        seconds=dict(progress.seconds),
-    )
+        outcome = Outcome(
+            model=inventory.source.name,
+            architecture=architecture,
+            run_folder=str(folder.path),
+            target="megatron-bridge",
+            evidence=evidence,
+            proven=evidence.proven,
+            exit_code=exit_code((), evidence),
+        )
+        outcome = deepen(outcome, folder, integration, job, depth)
+    return dataclasses.replace(outcome, seconds=dict(progress.seconds))
+
+
+def verify_run(folder: RunFolder, progress: Progress, depth: Depth, *, lane: str, trust_remote_code: bool) -> Outcome:
+    """Measure what lies on disk now."""
+    from scaffold import pipeline
+
+    with EarlyLane() as opened:
+        outcome = pipeline.verify_run(folder, progress, lane=lane, trust_remote_code=trust_remote_code, session=opened)
+        integration = steps.integration_of(look.load_plan(folder))
+        outcome = deepen(outcome, folder, integration, Job(progress, opened, trust_remote_code), depth)
+    return dataclasses.replace(outcome, seconds=dict(progress.seconds))
+
+
+def deepen(outcome: Outcome, folder: RunFolder, integration: Integration, job: Job, depth: Depth) -> Outcome:
+    """The outcome with what was asked for beyond the toys."""
+    if depth.static:
+        outcome = with_static(outcome, static_checks(folder, integration, job, depth.layouts))
+    if depth.locate:
+        outcome = with_divergence(outcome, _locate(job, folder, integration, outcome.architecture))
+    return outcome
 
 
 def locate_run(
@@ -96,6 +125,39 @@ def locate_run(
     with EarlyLane() if lane is None else nullcontext(lane) as opened:
         job = Job(progress, opened, trust_remote_code)
         return _locate(job, folder, steps.integration_of(plan), steps.architecture_of(inventory))
+
+
+def static_checks(
+    folder: RunFolder, integration: Integration, job: Job, layouts: Sequence[Layout]
+) -> tuple[Check, ...]:
+    """Hold an integration against the tensors of the real model, without weights; added to the run's evidence."""
+    from scaffold_tools.verify.evidence import Evidence
+    from scaffold_tools.verify.static import verify_static
+
+    inventory = steps.complete(job, look.load_inventory(folder))
+    assert inventory.tensors is not None
+    with job.progress.stage("static") as stage:
+        checks = verify_static(
+            job.lane.session(),
+            integration,
+            config=inventory.config,
+            architecture=steps.architecture_of(inventory),
+            tensors=inventory.tensors,
+            layouts=layouts,
+            on_progress=stage.note,
+        )
+        stage.result = f"{sum(check.status == 'passed' for check in checks)} of {len(checks)} checks passed"
+    evidence = folder.load("evidence", Evidence)
+    folder.save("evidence", dataclasses.replace(evidence, checks=(*evidence.checks, *checks)))
+    return checks
+
+
+def with_static(outcome: Outcome, checks: Sequence[Check]) -> Outcome:
+    """The outcome with the checks of full size."""
+    assert outcome.evidence is not None
+    evidence = dataclasses.replace(outcome.evidence, checks=(*outcome.evidence.checks, *checks))
+    code = exit_code(outcome.gaps, evidence)
+    return dataclasses.replace(outcome, evidence=evidence, proven=evidence.proven, exit_code=code)
 
 
 def with_divergence(outcome: Outcome, divergence: Divergence) -> Outcome:

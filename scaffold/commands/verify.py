@@ -13,6 +13,13 @@ Locate = Annotated[
     bool,
     typer.Option("--locate", help="Name the first module whose output differs, and what is likely wrong there."),
 ]
+Static = Annotated[
+    bool,
+    typer.Option("--static", help="Also map every tensor of the real model, at full size and without weights."),
+]
+Tp = Annotated[int, typer.Option(min=1, help="With --static: tensor parallel size that has to be possible.")]
+Pp = Annotated[int, typer.Option(min=1, help="With --static: pipeline parallel size that has to be possible.")]
+Ep = Annotated[int, typer.Option(min=1, help="With --static: expert parallel size that has to be possible.")]
 Bridge = Annotated[
     str | None,
     typer.Option(metavar="MODULE:CLASS", help="A bridge that somebody wrote by hand, instead of a run."),
@@ -27,6 +34,10 @@ BridgePath = Annotated[
 def run(
     run: Run = None,
     locate: Locate = False,
+    static: Static = False,
+    tp: Tp = 1,
+    pp: Pp = 1,
+    ep: Ep = 1,
     bridge: Bridge = None,
     hf: Hf = None,
     repo: BridgeRepo = None,
@@ -39,10 +50,10 @@ def run(
 
     Import, round trip and logits against the Hugging Face model, on toys with unusual values.
     """
-    from scaffold import pipeline, report, run_folder, steps, verifying
-    from scaffold.lane import EarlyLane
+    from scaffold import report, run_folder, steps, verifying
     from scaffold.progress import Progress
     from scaffold_tools.errors import BadInput
+    from scaffold_tools.verify.static import Layout
 
     if (bridge is None) != (hf is None):
         raise BadInput("--bridge and --hf go together", hint="scaffold verify --bridge module:Class --hf LINK")
@@ -51,20 +62,16 @@ def run(
     if bridge is not None and run is not None:
         raise BadInput("give a run or a --bridge, not both")
     steps.check_lane(lane)
+    split = Layout(tp, pp, ep)
+    if split != Layout() and not static:
+        raise BadInput("--tp, --pp and --ep go with --static")
+    depth = verifying.Depth(locate, static, (split,) if split != Layout() else ())
     with Progress() as progress:
         if bridge is not None and hf is not None:
             given = verifying.HandWritten(bridge, hf, repo, path)
-            outcome = verifying.verify_bridge(given, progress, locate=locate, trust_remote_code=trust_remote_code)
+            outcome = verifying.verify_bridge(given, progress, depth, trust_remote_code=trust_remote_code)
         else:
             folder = run_folder.find(run)
-            with EarlyLane() as opened:
-                outcome = pipeline.verify_run(
-                    folder, progress, lane=lane, trust_remote_code=trust_remote_code, session=opened
-                )
-                if locate:
-                    divergence = verifying.locate_run(
-                        folder, progress, trust_remote_code=trust_remote_code, lane=opened
-                    )
-                    outcome = verifying.with_divergence(outcome, divergence)
+            outcome = verifying.verify_run(folder, progress, depth, lane=lane, trust_remote_code=trust_remote_code)
     report.outcome(outcome, json=json)
     return outcome.exit_code

@@ -161,6 +161,41 @@ CHECKS: tuple[CheckKind, ...] = (
         "bitwise",
         "A mapping that changes its source in place shows only the second time.",
     ),
+    CheckKind(
+        "static.build",
+        "The Megatron model of full size builds on the meta device, with the class under test.",
+        "Whether it fits into memory.",
+        "exact",
+        "It builds or it does not.",
+    ),
+    CheckKind(
+        "static.produced",
+        "Every parameter of the full model, every layer and expert, has a mapping.",
+        "Whether it is the right one; the toys see that.",
+        "all parameters",
+        "A parameter that nothing fills keeps its initial value in silence.",
+    ),
+    CheckKind(
+        "static.consumed",
+        "Every tensor of the real checkpoint is read, and none twice.",
+        "Tensors of a checkpoint whose headers were not read: the table then is what transformers would save.",
+        "all tensors, once",
+        "A layer or expert that toys do not have shows here.",
+    ),
+    CheckKind(
+        "static.shapes",
+        "Each mapping gives the shape that its parameter has, at the model's own sizes.",
+        "Transposed square matrices.",
+        "exact",
+        "Shapes are equal or they are not.",
+    ),
+    CheckKind(
+        "static.layout",
+        "The model can be split over that many processes: heads, groups, experts, layers and every sharded axis.",
+        "Whether the split model computes the same.",
+        "exact",
+        "An axis divides or it does not.",
+    ),
 )
 
 

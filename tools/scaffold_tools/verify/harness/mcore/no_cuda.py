@@ -92,5 +92,19 @@ class OnCpu(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
+class OnMeta(TorchFunctionMode):
+    """Within this context every device is the meta device: tensors have shapes and no numbers."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = dict(kwargs or {})
+        if func in (torch.Tensor.cuda, torch.Tensor.cpu):
+            return args[0]
+        if kwargs.get("device") is not None:
+            kwargs["device"] = "meta"
+        if func is torch.Tensor.to and len(args) > 1 and isinstance(args[1], str | torch.device):
+            args = (args[0], "meta", *args[2:])
+        return func(*args, **kwargs)
+
+
 def _is_cuda(device: Any) -> bool:
     return (isinstance(device, str) and device.startswith("cuda")) or getattr(device, "type", None) == "cuda"

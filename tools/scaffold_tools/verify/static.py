@@ -1,0 +1,66 @@
+"""An integration held against a checkpoint of full size: names, shapes and layouts, without a single weight."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from scaffold_tools.source.inventory import TensorTable
+from scaffold_tools.verify.evidence import Check
+from scaffold_tools.verify.lane import LaneSession
+from scaffold_tools.verify.run import Integration
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a model is split over processes."""
+
+    tp: int = 1
+    """Tensor parallel."""
+    pp: int = 1
+    """Pipeline parallel."""
+    ep: int = 1
+    """Expert parallel."""
+
+
+def verify_static(
+    lane: LaneSession,
+    integration: Integration,
+    *,
+    config: dict[str, Any],
+    architecture: str,
+    tensors: TensorTable,
+    layouts: Sequence[Layout] = (),
+    timeout: float = 300,
+    on_progress: Callable[[str], None] | None = None,
+) -> tuple[Check, ...]:
+    """Build the Megatron model of full size on the meta device and map every parameter.
+
+    Args:
+        lane: where it runs.
+        integration: what is checked.
+        config: the model's raw config.json; a `quantization_config` in it must describe `tensors`.
+        architecture: the Hugging Face class.
+        tensors: the checkpoint's own table.
+        layouts: splits that have to be possible.
+        timeout: seconds.
+        on_progress: told in one line what runs.
+
+    Raises:
+        LaneJobFailed: the job itself broke (the provider does not build).
+        EnvironmentLacks: the lane is missing.
+    """
+    with tempfile.TemporaryDirectory(prefix="scaffold-static-") as scratch:
+        request = {
+            "integration": integration.as_request(),
+            "config": config,
+            "architecture": architecture,
+            "tensors": [{"name": one.name, "dtype": one.dtype, "shape": list(one.shape)} for one in tensors.tensors],
+            "derived": tensors.origin != "headers",
+            "layouts": [vars(layout) for layout in layouts],
+            "workdir": scratch,
+        }
+        answer = lane.call("static", request, timeout=timeout, on_progress=on_progress)
+    return tuple(Check(**check) for check in answer["checks"])
