@@ -13,6 +13,12 @@ from scaffold_tools.source.inventory import Inventory, Source, TensorInfo, Tenso
 
 BROKEN = {"error": "the probe failed (probe: RuntimeError: no [modeling_x.py:12 < y.py:3])"}
 SHAPES: dict[str, dict[str, tuple[int, ...]]] = {
+    "hashed attention": {
+        "m.layers.0.attention.self_attention.query_key.weight": (64, 64),
+        "m.layers.0.attention.self_attention.value.weight": (64, 64),
+    },
+    "alternating streams": {"m.layers.0.altup.prediction_coefs.weight": (16, 4)},
+    "byte patches": {"m.local_encoder.patch_embedding_projection.weight": (64, 32)},
     "Mamba 1": {"m.layers.0.mixer.A_log": (128, 16)},
     "shared transformer": {"m.layers.5.shared_transformer.self_attn.q_proj.weight": (64, 64)},
     "parallel mixers": {

@@ -72,6 +72,32 @@ def _beside_attention(info: TensorInfo, table: Mapping[str, TensorInfo]) -> bool
 
 ROWS: tuple[ForeignRow, ...] = (
     ForeignRow(
+        "hashed attention",
+        r"\.query_key\.weight$",
+        lambda info, table: info.name.replace("query_key", "value") in table,
+        "attention of Reformer: queries and keys are one projection, tokens are sorted into buckets by random"
+        " rotations (locality-sensitive hashing) and see their bucket alone; layers are reversible, in two streams",
+        "a core attention over hashed buckets, with its sorting, and a reversible layer of two residual streams",
+    ),
+    ForeignRow(
+        "alternating streams",
+        r"\.altup\.prediction_coefs\.weight$",
+        _any,
+        "a residual stream of several copies that each layer predicts and corrects (AltUp), a low-rank branch beside"
+        " attention (LAuReL), and embeddings of every layer's own",
+        "a transformer layer over several residual streams, sent between pipeline stages together, with inputs of each"
+        " layer's own",
+    ),
+    ForeignRow(
+        "byte patches",
+        r"\.patch_embedding_projection\.weight$",
+        _any,
+        "patches of bytes: an encoder of bytes, a decoder of patches and one of bytes, joined by cross attention;"
+        " where a patch ends is decided by the entropy that another model predicts",
+        "three stacks of different lengths in one model, cross attention between them, and patch borders found from"
+        " data",
+    ),
+    ForeignRow(
         "Mamba 1",
         r"A_log$",
         _wide_decay,

@@ -99,9 +99,8 @@ def _fact(rule: FactRule, answer: Mapping[str, Any], toys: Toys, draft: Draft) -
         return None
     rival = _rival(expression, toys, real)
     if rival is not None:
-        draft.gaps.append(
-            Gap(rule.name, f"{rival} are one number in each toy, and two in the model: it may be either")
-        )
+        reason = f"{rival} are one number in each toy, and two in the model: it may be either"
+        draft.gaps.append(Gap(rule.name, reason, check="scaffold inspect"))
         return None
     try:
         value = evaluate(expression, real, draft.value("num_layers"))
