@@ -3,43 +3,35 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
 from scaffold.toolbox.answers import (
     ApplyAnswer,
     CauseItem,
-    CheckItem,
     DiffAnswer,
     EvidenceItem,
     FactAnswer,
-    FileItem,
-    GapItem,
     GapsAnswer,
     InspectAnswer,
     LocateAnswer,
     PlanAnswer,
-    SiteItem,
     VerifyAnswer,
 )
 from scaffold.toolbox.border import MAX_LINK
+from scaffold.toolbox.items import MAX_DETAIL, MAX_ITEMS, files_of, gaps_of, site_of, verified
 from scaffold.toolbox.work import Work
 from scaffold_tools.errors import BadInput, CheckFailed
 from scaffold_tools.jsonio import to_jsonable
 
 if TYPE_CHECKING:
-    from scaffold.outcome import FileState, Outcome
+    from scaffold.outcome import Outcome
     from scaffold.run_folder import RunFolder
-    from scaffold_tools.blueprint.facts import Blueprint, Gap
-    from scaffold_tools.verify.evidence import Check
-    from scaffold_tools.verify.locate import Site
+    from scaffold_tools.blueprint.facts import Blueprint
 
 MAX_DIFF = 60_000
 """Characters of a diff that one answer shows."""
-MAX_DETAIL = 1_000
-MAX_ITEMS = 200
 
 Link = Annotated[
     str, Field(max_length=MAX_LINK, description="org/name, a hub URL, or a local folder inside the folders given.")
@@ -114,8 +106,8 @@ def plan(
         package=made.package,
         supported_by=made.supported_by,
         generated=made.generated,
-        files=_files(made.files),
-        gaps=_gaps(made.gaps),
+        files=files_of(made.files),
+        gaps=gaps_of(made.gaps),
         notes=list(made.notes),
         next_steps=_next_steps(made),
         exit_code=made.exit_code,
@@ -128,7 +120,7 @@ def diff(work: Work, run: Run = None) -> DiffAnswer:
 
     folder = _planned(work, run)
     text, states = look.diff(folder)
-    return DiffAnswer(run=folder.name, files=_files(states), diff=text[:MAX_DIFF], truncated=len(text) > MAX_DIFF)
+    return DiffAnswer(run=folder.name, files=files_of(states), diff=text[:MAX_DIFF], truncated=len(text) > MAX_DIFF)
 
 
 def apply(work: Work, run: Run = None) -> ApplyAnswer:
@@ -144,8 +136,8 @@ def apply(work: Work, run: Run = None) -> ApplyAnswer:
     return ApplyAnswer(
         run=folder.name,
         root=str(done.root),
-        files=_files(done.files),
-        gaps=_gaps(done.gaps),
+        files=files_of(done.files),
+        gaps=gaps_of(done.gaps),
         exit_code=done.exit_code,
     )
 
@@ -185,8 +177,8 @@ def locate(work: Work, run: Run = None) -> LocateAnswer:
         run=folder.name,
         agrees=found.agrees,
         compared=len(found.sites),
-        first=None if found.found is None else _site(found.found),
-        next=[_site(site) for site in later[:3]],
+        first=None if found.found is None else site_of(found.found),
+        next=[site_of(site) for site in later[:3]],
         causes=[CauseItem(cause=item.cause, evidence=item.evidence[:MAX_DETAIL]) for item in found.causes],
         problems=[problem[:MAX_DETAIL] for problem in found.problems[:MAX_ITEMS]],
         exit_code=0 if found.agrees else CheckFailed.exit_code,
@@ -202,7 +194,7 @@ def gaps(work: Work, run: Run = None) -> GapsAnswer:
     made = look.load_plan(folder)
     return GapsAnswer(
         run=folder.name,
-        gaps=_gaps(open_gaps(made)),
+        gaps=gaps_of(open_gaps(made)),
         write_in=f"{made.root}/{family_folder(made)}",
         stub=None if made.stub is None else f"{made.root}/{made.stub}",
     )
@@ -230,26 +222,7 @@ def explain_fact(work: Work, fact: FactName, run: Run = None) -> FactAnswer:
         evidence=[EvidenceItem(source=item.source, detail=item.detail) for item in found.evidence],
         expression=None if found.expression is None else to_jsonable(found.expression),
         keys=[use.key for use in blueprint.keys if use.consumed_by == fact],
-        gaps=_gaps(gap for gap in blueprint.gaps if gap.subject == fact),
-    )
-
-
-def verified(folder: RunFolder, done: Outcome) -> VerifyAnswer:
-    """The answer about a verification."""
-    evidence = done.evidence
-    assert evidence is not None
-    return VerifyAnswer(
-        run=folder.name,
-        proven=evidence.proven,
-        bridge=evidence.bridge,
-        lane=evidence.lane,
-        passed=sum(check.status == "passed" for check in evidence.checks),
-        total=len(evidence.checks),
-        not_passed=[_check(check) for check in evidence.checks if check.status != "passed"][:MAX_ITEMS],
-        gaps=_gaps(done.gaps),
-        seconds=evidence.seconds,
-        evidence=str(folder.file("evidence")),
-        exit_code=done.exit_code,
+        gaps=gaps_of(gap for gap in blueprint.gaps if gap.subject == fact),
     )
 
 
@@ -270,48 +243,6 @@ def _next_steps(made: Outcome) -> list[str]:
     if not made.generated:
         return ["the target has this architecture: nothing to write, unless you plan with regenerate"]
     return ["diff", "apply", "verify", *(("gaps",) if made.gaps else ())]
-
-
-def _files(states: Iterable[FileState]) -> list[FileItem]:
-    return [FileItem(path=state.path, status=state.status, summary=state.summary) for state in states]
-
-
-def _gaps(found: Iterable[Gap]) -> list[GapItem]:
-    return [
-        GapItem(
-            subject=gap.subject,
-            reason=gap.reason[:MAX_DETAIL],
-            hf_source=gap.hf_source,
-            write_what=gap.write_what,
-            check=gap.check,
-        )
-        for gap in list(found)[:MAX_ITEMS]
-    ]
-
-
-def _check(check: Check) -> CheckItem:
-    status: Any = check.status
-    return CheckItem(
-        name=check.name,
-        toy=check.toy,
-        status=status,
-        value=check.value,
-        threshold=check.threshold,
-        detail=check.detail[:MAX_DETAIL],
-    )
-
-
-def _site(site: Site) -> SiteItem:
-    return SiteItem(
-        megatron=site.megatron,
-        hugging_face=site.hugging_face,
-        what=site.what,
-        layer=site.layer,
-        culprit=site.culprit,
-        max_abs=site.max_abs,
-        limit=site.limit,
-        first_position=site.first_position,
-    )
 
 
 def _near(name: str, blueprint: Blueprint) -> str:
