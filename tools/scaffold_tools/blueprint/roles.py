@@ -71,7 +71,8 @@ def derive_roles(observed: dict[str, Any], tensors: Iterable[TensorInfo] | None,
     gaps: list[Gap] = []
     for row in found:
         pattern = shift(row.pattern)
-        hits = [(info, match) for name, info in table.items() if (match := matcher(pattern).match(name))]
+        match_name = matcher(pattern).match  # a mixture of experts has tens of thousands of names
+        hits = [(info, match) for name, info in table.items() if (match := match_name(name))]
         if not hits:
             gaps.append(_missing(row))
             continue
