@@ -47,6 +47,7 @@ class Checklist:
     """The command that measures again."""
     proven: tuple[Box, ...]
     open: tuple[Box, ...]
+    not_measured: tuple[str, ...]
     gaps: tuple[Paragraph, ...]
     closed: tuple[Paragraph, ...]
     facts: tuple[tuple[str, str, str, str], ...]
@@ -93,6 +94,7 @@ def build(
         repeat=verify_command,
         proven=tuple(box for box in boxes if box.ticked),
         open=(*(box for box in boxes if not box.ticked), *_open(blueprint, plan, evidence, left, run)),
+        not_measured=tuple(_not_measured(evidence)),
         gaps=paragraphs(left),
         closed=paragraphs(closed),
         facts=tuple(_fact_row(fact) for fact in blueprint.facts) if blueprint else (),
@@ -146,12 +148,16 @@ def _figure(check: Check) -> str:
     if check.status != "passed":
         parts.append(check.status.upper())
     if check.value is not None:
-        parts.append(f"{check.value:.3g}" if isinstance(check.value, float) else str(check.value))
+        parts.append(_number(check.value))
     if check.threshold is not None:
-        parts.append(f"(limit {check.threshold})")
+        parts.append(f"(limit {_number(check.threshold)})")
     if check.status != "passed" and check.detail:
         parts.append(check.detail)
     return " ".join(parts)
+
+
+def _number(value: float | int | str) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _open(
@@ -159,6 +165,8 @@ def _open(
 ) -> Iterable[Box]:
     if evidence is None:
         yield Box(False, "numerical parity with the Hugging Face model", command=f"scaffold verify {run}")
+    elif not any(check.name.startswith("static.") for check in evidence.checks):
+        yield Box(False, "every tensor of the real model, at full size", command=f"scaffold verify {run} --static")
     for gap in left:
         yield Box(False, f"gap, see below: {gap.subject}", command=f"scaffold verify {run}")
     known = {gap.subject for gap in (*(blueprint.gaps if blueprint else ()), *(plan.gaps if plan else ()))}
@@ -168,7 +176,22 @@ def _open(
             yield Box(False, text, command=f"scaffold plan --blueprint .scaffold/{run}/blueprint.json")
     for command in plan.next_commands if plan else ():
         text, _, closes = command.rpartition(": ") if ": " in command else ("", "", command)
-        yield Box(False, text or "run", command=closes)
+        yield Box(False, text or "to use it", command=closes)
+
+
+def _not_measured(evidence: Evidence | None) -> Iterable[str]:
+    """What these figures do not show, so that nobody reads more into them."""
+    if evidence is None:
+        return
+    yield "the real weights: what was compared are toys of this architecture with random ones"
+    if evidence.lane == "cpu":
+        yield "reduced precision: logits were compared in fp32"
+        yield "a GPU"
+    if evidence.environment.get("transformer_engine") == "stand-in":
+        yield "Transformer Engine's own kernels: a stand-in in plain torch took their place"
+    if evidence.lane != "gpu-multi":
+        yield "several processes: the model that computed was not split"
+    yield "training"
 
 
 def _fact_row(fact: Fact) -> tuple[str, str, str, str]:

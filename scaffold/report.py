@@ -113,7 +113,7 @@ def _checks_table(evidence: Evidence) -> Table:
         table.add_column(column, overflow="fold")
     for name in names:
         found = {check.toy: check for check in evidence.checks if check.name == name}
-        limits = dict.fromkeys(str(check.threshold) for check in found.values() if check.threshold is not None)
+        limits = dict.fromkeys(_number(check.threshold) for check in found.values() if check.threshold is not None)
         cells = [Text(*_cell(found[toy])) if toy in found else Text("") for toy in toys]
         table.add_row(Text(name), *cells, Text(" ".join(limits)))
     return table
@@ -121,15 +121,17 @@ def _checks_table(evidence: Evidence) -> Table:
 
 def _cell(check: Check) -> tuple[str, str]:
     """Text and colour of one result; a class is shown without its module, which the closing line has."""
-    figure = (
-        "" if check.value is None else f"{check.value:.3g}" if isinstance(check.value, float) else str(check.value)
-    )
+    figure = "" if check.value is None else _number(check.value)
     figure = figure.rsplit(":", 1)[-1]
     if check.status == "passed":
         return f"✓ {figure}", "green"
     if check.status == "skipped":
         return f"- {check.detail}"[:200], "yellow"
     return f"✗ {figure} {check.detail}"[:400], "red"
+
+
+def _number(value: float | int | str) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def machine(found: Machine, *, json: bool) -> None:

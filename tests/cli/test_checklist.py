@@ -104,6 +104,20 @@ def test_open_boxes_have_the_command_that_closes_them() -> None:
     assert "`pip install -e pkg`" in "".join(boxes(made(*PASSED), " "))
 
 
+def test_the_full_size_is_an_open_box_until_it_was_measured() -> None:
+    assert any("`scaffold verify org--model --static`" in line for line in boxes(made(*PASSED), " "))
+    static = Check("static.produced", "passed", "51/51", "all")
+    assert not any("--static" in line for line in boxes(made(*PASSED, static), " "))
+
+
+def test_what_a_lane_does_not_show_is_said() -> None:
+    text = made(*PASSED).split("## Not measured")[1]
+    for part in ("real weights", "fp32", "training", "several processes"):
+        assert part in text
+    assert "stand-in" not in text.split("##")[0]  # this lane had none
+    assert "## Not measured" not in made()
+
+
 def test_a_key_that_the_code_reads_and_no_fact_explains_is_an_open_box() -> None:
     keys = (KeyUse("magic_scale", 3.0, True, None), KeyUse("rms_norm_eps", 1e-6, True, "norm.eps"))
     opened = "".join(boxes(made(*PASSED, blue=blueprint(keys=keys)), " "))
