@@ -98,6 +98,8 @@ def compare(request: dict[str, Any], rank: int, sizes: dict[str, int]) -> dict[s
         share_gradients(model, provider, request["mode"])
         for parameter in model.parameters():
             parameter.data = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+        for buffer in model.buffers():  # what is exported of them has no gradient
+            buffer.data = torch.zeros_like(buffer)
         exported = {row[0]: row[1] for row in bridge.export_hf_weights(models, cpu=True, show_progress=False)}
     wanted = stored_gradients(reference, Path(request["folder"]) / f"gradients-{rank}")
     gradients = {

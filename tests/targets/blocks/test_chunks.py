@@ -9,21 +9,12 @@ import pytest
 
 from scaffold_tools.blueprint.facts import Const, PerLayer
 from scaffold_tools.verify.lane import LaneSession
+from targets.blocks.attention_configs import CHUNKED
 from targets.blocks.models import Model
 from targets.blocks.pipeline import blueprint_of
 from targets.blocks.test_parity import verify
 
 pytestmark = pytest.mark.lane
-
-CHUNKED: dict[str, Any] = {
-    "architectures": ["Llama4ForCausalLM"],
-    "model_type": "llama4_text",
-    "num_hidden_layers": 8,
-    "no_rope_layers": [1, 1, 1, 0] * 2,
-    "layer_types": (["chunked_attention"] * 3 + ["full_attention"]) * 2,
-    "moe_layers": [1, 3, 5, 7],
-    "attention_chunk_size": 2048,
-}
 
 
 @pytest.fixture(scope="module")

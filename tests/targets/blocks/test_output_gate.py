@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from scaffold_tools.blueprint.facts import Const
 from scaffold_tools.verify.lane import LaneSession
+from targets.blocks.attention_configs import GATED
 from targets.blocks.models import Model
 from targets.blocks.pipeline import blueprint_of
 from targets.blocks.test_parity import verify
 
 pytestmark = pytest.mark.lane
-
-GATED: dict[str, Any] = {
-    "architectures": ["LagunaForCausalLM"],
-    "model_type": "laguna",
-    "num_hidden_layers": 4,
-    "num_attention_heads": 48,
-    "num_attention_heads_per_layer": [48] * 4,
-}
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ import pytest
 from scaffold_tools.paths import harness_dir
 from scaffold_tools.verify.lane import LaneSession
 from scaffold_tools.verify.lane_env import find_lane
+from targets.blocks.attention_configs import ATTENTIONS
 from targets.blocks.expert_configs import EXPERTS
 from targets.blocks.mixer_configs import MIXERS
 from targets.blocks.models import MODELS, Model
@@ -22,7 +23,7 @@ from targets.blocks.wiring_configs import WIRINGS
 
 pytestmark = pytest.mark.lane
 
-DERIVED = {**MIXERS, **WIRINGS, **EXPERTS}
+DERIVED = {**MIXERS, **WIRINGS, **EXPERTS, **ATTENTIONS}
 """Configs whose blueprints are derived, not written by hand."""
 WORKER = Path(__file__).parent / "parallel_worker.py"
 RUNS: tuple[tuple[str, str, dict[str, Any]], ...] = (
@@ -38,6 +39,11 @@ RUNS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("hunyuan", "tp", {}),
     ("mpt", "tp", {}),
     ("olmo2", "tp", {}),
+    ("chunked", "tp_sp", {}),
+    ("chunked", "pp", {}),
+    ("head_gate", "tp_sp", {}),
+    ("head_gate", "pp", {}),
+    ("swish", "ep", {}),
     ("selective", "tp_sp", {}),
     ("short_conv", "tp_sp", {}),
     ("lru", "tp_sp", {}),

@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from scaffold_tools.blueprint.facts import Const
 from scaffold_tools.verify.lane import LaneSession
+from targets.blocks.attention_configs import SWISH
 from targets.blocks.models import Model
 from targets.blocks.pipeline import blueprint_of
 from targets.blocks.test_parity import verify
 from targets.blueprints import key
 
 pytestmark = pytest.mark.lane
-
-SWISH: dict[str, Any] = {
-    "architectures": ["MiniMaxM3VLForCausalLM"],
-    "model_type": "minimax_m3_vl_text",
-    "num_hidden_layers": 4,
-    "mlp_layer_types": ["dense", "sparse"] * 2,
-    "layer_types": ["full_attention"] * 4,
-}
 
 
 @pytest.fixture(scope="module")
