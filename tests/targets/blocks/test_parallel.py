@@ -65,6 +65,7 @@ RUNS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("post_norm", "tp_sp", {}),
     ("head_transform", "tp_sp", {}),
     ("key_bias", "tp_sp", {}),
+    ("norms_by_head", "tp", {}),
 )
 IDS = ["-".join((name, mode, *changes)) for name, mode, changes in RUNS]
 

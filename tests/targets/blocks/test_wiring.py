@@ -64,6 +64,7 @@ WRONG: tuple[tuple[str, str, Callable[[Model], Model]], ...] = (
         "norms_inside_the_residual",
         _with_roles({"norm.after_attn": "norm.post_attn", "norm.after_mlp": "norm.post_mlp"}),
     ),
+    ("norms_by_head", "of_another_kind", _with_fact("qk_norm.norm", "rmsnorm")),
     ("averaged_experts", "added", _with_fact("moe.output_factor", 1.0)),
     ("key_bias", "one_key_more", _with_fact("attention.keep", 24)),
     (

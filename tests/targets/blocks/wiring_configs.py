@@ -41,4 +41,9 @@ WIRINGS: dict[str, dict[str, Any]] = {
         num_key_value_heads=2, num_hidden_layers=4, num_experts=4, num_experts_per_tok=2, num_shared_experts=2,
         max_position_embeddings=128, tie_word_embeddings=True, pad_token_id=0, bos_token_id=1, eos_token_id=2,
     ),
+    "norms_by_head": _config(
+        "stablelm", "StableLmForCausalLM", hidden_size=256, intermediate_size=704, num_attention_heads=8,
+        num_key_value_heads=4, num_hidden_layers=4, max_position_embeddings=128, qk_layernorm=True,
+        tie_word_embeddings=False,
+    ),
 }  # fmt: skip

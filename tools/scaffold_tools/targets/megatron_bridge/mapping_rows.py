@@ -30,3 +30,5 @@ class Fused:
     megatron: str
     arguments: tuple[tuple[str, str | int | tuple[int, ...]], ...]
     comment: str
+    code: tuple[tuple[str, str], ...] = ()
+    """Arguments whose values are expressions."""

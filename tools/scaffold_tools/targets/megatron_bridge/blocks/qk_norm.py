@@ -29,9 +29,9 @@ def _has(blueprint: Blueprint, kind: str) -> bool:
 
 
 def _per_head_weight(blueprint: Blueprint) -> bool:
-    """A weight [heads, head_dim]: every head has its own."""
+    """A weight [heads, head_dim], or one tensor a head: every head has its own."""
     role = blueprint.role("norm.q")
-    return role is not None and len(role.shape) == 2
+    return role is not None and (len(role.shape) == 2 or role.packing == "heads")
 
 
 def _is_full(blueprint: Blueprint) -> bool:

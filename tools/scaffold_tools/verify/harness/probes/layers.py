@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 
 from probes.experts.find import Moe, find_moe
+from probes.graph.heads import join_heads
 from probes.graph.structure import Linear, Norm, Site, find_linears, find_norms, find_sites, sources
 from probes.graph.trace import PARTS, VIEWS, Graph, Node
 from probes.graph.values import Unmeasured, clean, is_scalar_factor, ratio, unscaled, uses
@@ -137,7 +138,7 @@ def assemble(graph: Graph) -> Skeleton:
     Raises:
         Unmeasured: the graph is no stack of softmax-attention layers.
     """
-    linears, norms, sites = find_linears(graph), find_norms(graph), find_sites(graph)
+    linears, norms, sites = find_linears(graph), join_heads(graph, find_norms(graph)), find_sites(graph)
     by_output = _outputs(graph, linears)
     marks = find_mixers(graph, norms, by_output)
     if not sites and not marks and not find_steps(graph):

@@ -37,8 +37,8 @@ def fit_norm(graph: Graph, norm: Norm, tensors: dict[str, torch.Tensor]) -> Norm
     x, y = graph.tensors[norm.source].double(), graph.tensors[norm.y].double()
     if x.shape != y.shape:
         x = x.reshape(y.shape)
-    weight = tensors[norm.weight].double() if norm.weight else torch.ones((), dtype=torch.float64)
-    bias = tensors[norm.bias].double() if norm.bias else torch.zeros((), dtype=torch.float64)
+    weight = _parameter(tensors, norm.weight, norm.weights, 1.0)
+    bias = _parameter(tensors, norm.bias, norm.biases, 0.0)
     best: tuple[float, str, bool, torch.Tensor] | None = None
     for kind, centred in (("rmsnorm", x), ("layernorm", x - x.mean(-1, keepdim=True))):
         for zero in (False, True) if norm.weight else (False,):
@@ -54,6 +54,15 @@ def fit_norm(graph: Graph, norm: Norm, tensors: dict[str, torch.Tensor]) -> Norm
     return NormFit(
         kind, zero, eps, x.shape[-1], tuple(weight.shape) if norm.weight else (), norm.bias is not None, norm.where
     )
+
+
+def _parameter(
+    tensors: dict[str, torch.Tensor], name: str | None, heads: tuple[str, ...], without: float
+) -> torch.Tensor:
+    """A weight or bias; [heads, 1, width] where every head has its own."""
+    if heads:
+        return torch.stack([tensors[one].double() for one in heads])[:, None]
+    return tensors[name].double() if name else torch.full((), without, dtype=torch.float64)
 
 
 def _epsilon(norm: Norm, offsets: torch.Tensor, x: torch.Tensor, kind: str) -> tuple[float, str]:

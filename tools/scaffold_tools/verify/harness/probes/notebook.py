@@ -60,8 +60,17 @@ def note_linear(book: Notebook, role: str, linear: Linear, packing: str | None =
         note_tensor(book, role, linear.bias, "bias", packing)
 
 
+HEADS = "heads"
+"""Packing of tensors of which every head has one."""
+
+
 def note_norm(book: Notebook, role: str, norm: Norm) -> None:
     """Write down the role of a norm's weight and bias."""
+    if norm.weights:
+        for param, names in (("weight", norm.weights), ("bias", norm.biases)):
+            for name in names:
+                note_tensor(book, role, name, param, HEADS)
+        return
     if norm.weight:
         note_tensor(book, role, norm.weight, "weight")
     if norm.bias:

@@ -43,6 +43,9 @@ class Norm:
     """As the operator got it; None where it has to be fitted."""
     node: int
     where: str
+    weights: tuple[str, ...] = ()
+    """One weight a head, where heads have norms of their own; then `weight` is the first of them."""
+    biases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

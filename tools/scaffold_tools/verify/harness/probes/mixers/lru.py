@@ -38,7 +38,10 @@ def find(graph: Graph, norms: list[Norm], by_output: dict[int, Linear]) -> list[
             continue
         name = graph.params.get(graph.resolve(node.inputs[0]))
         product = next((one for one in graph.users(node.outputs[0]) if one.op == "mul"), None)
-        if name is not None and product is not None and len(graph.data_inputs(product)) == 1:
+        if name is None or product is None or len(graph.data_inputs(product)) != 1:
+            continue
+        channels = graph.tensors[product.outputs[0]].shape[-1]  # an activation may have one softplus for all
+        if graph.tensors[node.inputs[0]].numel() == channels:
             found.append(Mark(product, lambda node=product, name=name: _read(graph, node, name, by_output)))
     return found
 
