@@ -35,7 +35,17 @@ class Size:
 SIZES: tuple[Size, ...] = (
     Size(("hidden_size", "n_embd", "d_model", "dim"), 64, 96, "width of the residual stream"),
     Size(
-        ("intermediate_size", "ffn_hidden_size", "n_inner", "ffn_dim", "d_ff", "dff", "d_inner", "feed_forward_size"),
+        (
+            "intermediate_size",
+            "block_ff_dim",
+            "ffn_hidden_size",
+            "n_inner",
+            "ffn_dim",
+            "d_ff",
+            "dff",
+            "d_inner",
+            "feed_forward_size",
+        ),
         112,
         144,
         "feed-forward width",
