@@ -44,3 +44,11 @@ def test_another_curve_is_caught(lane: LaneSession, tmp_path: Path, gated: Model
 def test_heads_that_differ_between_layers_are_a_gap(lane: LaneSession) -> None:
     several = GATED | {"num_attention_heads_per_layer": [48, 64, 48, 64]}
     assert "num_attention_heads" in {gap.subject for gap in blueprint_of(lane, several).gaps}
+
+
+def test_outputs_of_heads_that_are_subtracted_are_named(lane: LaneSession) -> None:
+    subtracting = {"architectures": ["DiffLlamaForCausalLM"], "model_type": "diffllama", "num_hidden_layers": 2}
+    (gap,) = [gap for gap in blueprint_of(lane, subtracting).gaps if gap.subject == "attention.heads"]
+    assert "differential attention" in gap.reason
+    assert gap.hf_source is not None
+    assert gap.hf_source.startswith("modeling_diffllama.py:")

@@ -41,6 +41,7 @@ def read_heads(graph: Graph, layer: Layer) -> Heads:
     """
     q_value, k_value = unscaled(graph, layer.site.q), unscaled(graph, layer.site.k)
     count = graph.tensors[layer.site.q].shape[0]
+    _refuse_differences(graph, layer)
     q = _arrange(graph, q_value, count)
     k_all = graph.tensors[layer.site.k].transpose(1, 2).double()
     k_all = k_all * _undo(graph, k_value, layer.site.k)
@@ -57,6 +58,17 @@ def read_heads(graph: Graph, layer: Layer) -> Heads:
     before_q, after_q = _around_rope(graph, q_norm, after, (clipped["q"], q))
     before_k, after_k = _around_rope(graph, k_norm, after, (clipped["k"], k))
     return Heads(after_q, after_k, v, before_q, before_k, groups, packing, clip, after)
+
+
+def _refuse_differences(graph: Graph, layer: Layer) -> None:
+    """Raise where the outputs of two heads are subtracted from each other, each with the values of both."""
+    wide = graph.tensors[layer.site.v].shape[-1] == 2 * graph.tensors[layer.site.q].shape[-1]
+    operators = {node.op for node in unused_operators(graph, layer.site.context, layer.attended)}
+    if wide and "sub" in operators:
+        raise Unmeasured(
+            "differential attention (arXiv 2410.05258): two halves of the heads are subtracted, each head with the"
+            " values of both; core attention in megatron-core has one softmax a head and values as wide as keys"
+        )
 
 
 def _direct(graph: Graph, layer: Layer) -> set[int]:
