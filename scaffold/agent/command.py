@@ -99,11 +99,11 @@ def _work(wish: Wish, progress: Progress) -> Iterator[Work]:
 def _prepared(wish: Wish, work: Work) -> RunFolder:
     """The run folder of the link: made, or the one to go on with."""
     from scaffold import pipeline, run_folder
-    from scaffold_tools.source.read import read_inventory
+    from scaffold_tools.source.link import parse_link
     from scaffold_tools.workspace import read_record
 
     settings = wish.settings
-    folder = run_folder.for_model(read_inventory(settings.link).source.name, settings.base)
+    folder = run_folder.for_model(parse_link(settings.link).name, settings.base)
     started = read_record(folder.path / AGENT) is not None
     if wish.resume:
         if not (folder.path / AGENT / TRANSCRIPT).is_file() or not folder.has("plan"):

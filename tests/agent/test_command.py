@@ -68,6 +68,14 @@ def test_without_the_sdk_the_line_says_what_installs_it(scaffold: Scaffold, monk
     assert "scaffold-models[agent]" in ran.err
 
 
+@pytest.mark.lane
+def test_what_the_target_has_already_is_not_worked_on(scaffold: Scaffold, workdir: Path) -> None:
+    ran = scaffold("agent", EXAMPLE)
+    assert ran.code == 2
+    assert "has Qwen3ForCausalLM already" in ran.error()
+    assert "--regenerate" in ran.err
+
+
 def test_there_has_to_be_something_to_resume(scaffold: Scaffold, model: Path) -> None:
     ran = scaffold("agent", model, "--resume")
     assert ran.code == 2
