@@ -147,6 +147,9 @@ def row_of(start: Row, outcome: Outcome) -> Row:
             row, outcome="gap", reason=reason, hf_source=first.hf_source, unexplained=unprobed is not None
         )
     if not outcome.proven:
+        theirs = _breaks_in_transformers(outcome.evidence)
+        if theirs is not None:
+            return dataclasses.replace(row, outcome="gap", reason=theirs[0], hf_source=theirs[1])
         return dataclasses.replace(row, outcome="gap", reason=_failure(outcome.evidence), unexplained=True)
     if blocks:
         return dataclasses.replace(row, outcome="proven-with-block", reason=f"custom blocks in {blocks[0]}")
@@ -171,6 +174,16 @@ def _failure(evidence: Evidence | None) -> str:
     if not bad:
         return "not proven, and no gap and no failed check says why"
     return f"no gap was reported, but {'; '.join(_say(check) for check in bad[:2])}"
+
+
+def _breaks_in_transformers(evidence: Evidence | None) -> tuple[str, str] | None:
+    """(reason, source line) where the Hugging Face model itself raises when it is run: nothing can be compared."""
+    for check in evidence.checks if evidence else ():
+        inmost = re.search(r"\[transformers/(?:[\w/]+/)?(\w+\.py:\d+)", check.detail)
+        if check.name == "reference.noise" and check.status == "error" and inmost is not None:
+            what = check.detail[: inmost.start()].strip()[:200]
+            return f"transformers: the model itself breaks when it is run: {what}", inmost.group(1)
+    return None
 
 
 def _say(check: Check) -> str:

@@ -172,6 +172,22 @@ def test_failed_logits_without_a_gap_are_visible_as_that() -> None:
     assert row.round_trip == {"canary-a": "passed"}
 
 
+def broken_reference(*frames: str) -> Outcome:
+    detail = f"UnboundLocalError: no 'long_inv_freq' [{' < '.join(frames)}]"
+    check = Check("reference.noise", "error", None, toy="canary-a", detail=detail)
+    return dataclasses.replace(outcome(), evidence=Evidence("cpu", "x:X", None, (check,), {}, 1.0), proven=False)
+
+
+def test_a_model_that_breaks_in_transformers_is_named_as_that() -> None:
+    theirs = row_of(START, broken_reference("transformers/modeling_rope_utils.py:73", "torch/nn/modules/module.py:9"))
+    assert (theirs.outcome, theirs.unexplained, theirs.hf_source) == ("gap", False, "modeling_rope_utils.py:73")
+    assert "long_inv_freq" in theirs.reason
+
+
+def test_a_reference_that_breaks_elsewhere_is_a_fault_of_ours() -> None:
+    assert row_of(START, broken_reference("checks/reference.py:20", "transformers/modeling_x.py:3")).unexplained
+
+
 def test_no_path_of_this_machine_reaches_the_documents() -> None:
     folder = Path("/some/where")
     said = f"ValueError in {folder}/toys/toy-a and /opt/v/lib/python3.12/site-packages/megatron/x.py:3"
