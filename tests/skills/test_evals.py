@@ -19,21 +19,11 @@ from scaffold.evals.workplace import prepare
 from scaffold.lane import EarlyLane
 from scaffold.skillpack.read import read_skills
 from scaffold_tools.errors import BadInput
-from scaffold_tools.verify.lane import LaneSession
-from support.lane_fixture import lane
 
-__all__ = ["lane"]
 ROOT = Path(__file__).resolve().parents[2]
 SKILLS = read_skills()
 AGENT = f"{sys.executable} {ROOT / 'tests' / 'skills' / 'scripted_agent.py'}"
 each_skill = pytest.mark.parametrize("skill", SKILLS, ids=lambda skill: skill.name)
-
-
-@pytest.fixture
-def shared_lane(lane: LaneSession, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The runner uses the session that the tests have open."""
-    monkeypatch.setattr(EarlyLane, "start", lambda self, log=None: None)
-    monkeypatch.setattr(EarlyLane, "session", lambda self: lane)
 
 
 @pytest.mark.lane

@@ -7,14 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from scaffold.lane import EarlyLane
-from scaffold_tools.verify.lane import LaneSession
-from support.lane_fixture import lane
-
 from .following import follow
 from .markdown import Page, page, pages
 
-__all__ = ["lane"]
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [text for skill in sorted((ROOT / "skills").iterdir()) for text in pages(skill)]
 RUN = [text for text in PAGES if any(block.mark == "run" for block in text.blocks)]
@@ -32,13 +27,6 @@ def place(workdir: Path) -> Path:
     for files in (ROOT / "skills").glob("*/evals/files"):
         shutil.copytree(files, ".", dirs_exist_ok=True)
     return workdir
-
-
-@pytest.fixture
-def shared_lane(lane: LaneSession, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Commands use the session that the tests have open, instead of importing torch anew for each."""
-    monkeypatch.setattr(EarlyLane, "start", lambda self, log=None: None)
-    monkeypatch.setattr(EarlyLane, "session", lambda self: lane)
 
 
 @pytest.mark.parametrize("text", RUN, ids=name)
