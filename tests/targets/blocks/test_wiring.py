@@ -96,6 +96,14 @@ def test_facts_of_the_ends_are_words_right_for_every_number_of_layers(models: di
     assert models["post_norm"].blueprint.value("norm.before_head") is False
 
 
+@pytest.mark.parametrize("name", ["last_bias", "head_transform"])
+def test_checkpoints_keep_layers_apart_that_have_different_parameters(models: dict[str, Model], name: str) -> None:
+    found = {row.name: row.value for row in choose_blocks(models[name].blueprint).provider_settings}
+    assert found.get("hetereogenous_dist_checkpoint") is True
+    other = {row.name for row in choose_blocks(models["post_norm"].blueprint).provider_settings}
+    assert "hetereogenous_dist_checkpoint" not in other
+
+
 def test_experts_that_a_config_counts_and_no_layer_has_are_not_built(models: dict[str, Model]) -> None:
     settings = settle(models["key_bias"].blueprint, lane_profile()).settings
     assert [row.code for row in settings if row.attribute == "num_moe_experts"] == ["None"]

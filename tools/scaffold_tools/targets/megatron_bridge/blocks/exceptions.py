@@ -5,7 +5,7 @@ from __future__ import annotations
 from scaffold_tools.blueprint.facts import Blueprint, Gap
 from scaffold_tools.targets.megatron_bridge.blocks.attention import proj_bias_part
 from scaffold_tools.targets.megatron_bridge.blocks.facts import has
-from scaffold_tools.targets.megatron_bridge.blocks.model import BlockRow, Naming, Part
+from scaffold_tools.targets.megatron_bridge.blocks.model import BlockRow, Naming, Part, ProviderSetting
 from scaffold_tools.targets.megatron_bridge.blocks.norms import is_plain
 
 WITHOUT: dict[str, str] = {
@@ -17,13 +17,19 @@ WITHOUT: dict[str, str] = {
 """Word for the layers that have something -> condition over `layer`, numbered from 0, of those that do not."""
 
 
+CHECKPOINT = ProviderSetting(
+    "hetereogenous_dist_checkpoint", True, comment="Layers have different parameters; checkpoints keep them apart."
+)
+"""megatron-core otherwise stores each parameter of all layers as one tensor, which then lacks some layers."""
+
+
 def _proj_bias(blueprint: Blueprint, naming: Naming) -> Part:
     part = proj_bias_part(blueprint, naming)
     condition = WITHOUT[str(blueprint.value("bias.o.layers"))]
     return Part(
         features=(*part.features, "layer_exceptions", "some_proj_bias"),
         fields=part.fields,
-        settings=part.settings,
+        settings=(*part.settings, CHECKPOINT),
         module_types=part.module_types,
         values=(("without_proj_bias", condition),),
     )
@@ -47,6 +53,7 @@ def _input_norm(blueprint: Blueprint, naming: Naming) -> Part:
         )
     return Part(
         features=("layer_exceptions", "some_input_norms"),
+        settings=(CHECKPOINT,),
         values=(("without_input_norm", WITHOUT[str(blueprint.value("norm.pre_attn.layers"))]),),
     )
 
