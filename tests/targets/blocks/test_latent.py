@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from scaffold_tools.blueprint.facts import Const
+from scaffold_tools.targets.megatron_bridge.blocks import choose_blocks
 from scaffold_tools.verify.lane import LaneSession
+from targets.blocks.models import Model
 from targets.blocks.pipeline import blueprint_of, checks_of
 
 pytestmark = pytest.mark.lane
@@ -22,6 +24,14 @@ YARN = {
     "beta_slow": 1,
     "mscale": 1.0,
     "mscale_all_dim": 0.707,
+}
+LLAMA3 = {
+    "rope_type": "llama3",
+    "rope_theta": 50000.0,
+    "factor": 32.0,
+    "low_freq_factor": 1.5,
+    "high_freq_factor": 5.0,
+    "original_max_position_embeddings": 4096,
 }
 LATENT: dict[str, Any] = {
     "architectures": ["YoutuForCausalLM"],
@@ -49,6 +59,11 @@ VARIANTS = {
     "plain": LATENT,
     "one query projection": {**LATENT, "q_lora_rank": None},
     "yarn": {**LATENT, "rope_parameters": YARN},
+    "scaled table": {**LATENT, "rope_parameters": LLAMA3},
+    "scaled table with a factor": {
+        **LATENT,
+        "rope_parameters": {**YARN, "attention_factor": 1.3, "truncate": False, "mscale_all_dim": 0.0},
+    },
     "halves rotate": {**LATENT, "rope_interleave": False, "attention_bias": True},
     "halves rotate, one query projection": {**LATENT, "rope_interleave": False, "q_lora_rank": None},
     "biases": {**LATENT, "attention_bias": True},
@@ -108,14 +123,15 @@ def test_rows_that_rotate_by_halves_become_pairs_and_come_back(lane: LaneSession
     assert "round_trip.exact" in wrong["passed"] and "logits.max_abs" in wrong["failed"]
 
 
-@pytest.mark.parametrize(
-    ("changes", "subject"),
-    [({"rope_parameters": {"rope_type": "linear", "rope_theta": 10000.0, "factor": 2.0}}, "rope.sets")],
-)
-def test_what_the_latent_attention_of_megatron_lacks_is_a_gap(
-    lane: LaneSession, changes: dict[str, Any], subject: str
-) -> None:
-    from scaffold_tools.targets.megatron_bridge.blocks import choose_blocks
+def test_a_scaled_table_that_is_believed_plain_is_caught(lane: LaneSession, tmp_path: Path) -> None:
+    def plain(model: Model) -> Model:
+        (table,) = model.blueprint.value("rope.sets")
+        return model.with_fact("rope.sets", [{**table, "type": "default", "parameters": {}}], None)
 
-    blueprint = blueprint_of(lane, {**LATENT, **changes})
-    assert subject in {gap.subject for gap in choose_blocks(blueprint).gaps}
+    found = checks_of(lane, VARIANTS["scaled table"], tmp_path, plain)
+    assert "logits.max_abs" in found.get("failed", set())
+
+
+def test_a_latent_attention_without_rotation_is_a_gap(lane: LaneSession) -> None:
+    model = Model(LATENT, blueprint_of(lane, LATENT)).with_fact("rope.sets", [], Const([]))
+    assert "rope.sets" in {gap.subject for gap in choose_blocks(model.blueprint).gaps}

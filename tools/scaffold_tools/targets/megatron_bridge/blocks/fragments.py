@@ -64,6 +64,8 @@ BLOCK_FEATURES = frozenset(
 """Layers that differ from each other, or that the spec of one layer does not build."""
 MIXERS = ("mamba", "delta", "selective", "short_conv", "lru")
 """Features of layers whose mixer is not attention, each with a template and a function for its spec."""
+OWN_LATENT = frozenset({"latent_plain_query", "latent_bias", "latent_rope"})
+"""What latent attention has beyond megatron-core's."""
 ROUTED = frozenset({"own_router", "sparse_mixer", "expert_post_norm", "expert_output_factor"})
 """What changes the experts themselves."""
 SELF_ATTENTION_FEATURES = frozenset(
@@ -152,6 +154,18 @@ FRAGMENTS: tuple[Fragment, ...] = (
         ("torch",),
     ),
     Fragment("latent_norm", _any("latent_norm"), (_CONFIG,), (), ("TENorm", "TEColumnParallelLinear")),
+    Fragment(
+        "latent_rope",
+        _any("latent_rope"),
+        (
+            _CONFIG,
+            _TENSOR,
+            Import("megatron.core.models.common.embeddings.rotary_pos_embedding", "RotaryEmbedding"),
+            Import("transformers", "PreTrainedConfig"),
+            Import("transformers.modeling_rope_utils", "ROPE_INIT_FUNCTIONS"),
+        ),
+        ("torch",),
+    ),
     Fragment("latent_attention", _any("latent_plain_query"), (), (), ("TEColumnParallelLinear",)),
     Fragment("latent_attention", _any("latent_bias"), (), (), ("TELinear",)),
     Fragment(
@@ -409,7 +423,7 @@ def expand(features: frozenset[str]) -> frozenset[str]:
         features = features | {"self_attention"}
     if "core_attention" in features and "eager_attention" not in features:
         features = features | {"fused_core_attention"}
-    if features & {"latent_plain_query", "latent_bias"}:
+    if features & OWN_LATENT:
         own = "own_sparse_attention" if "key_selection" in features else "own_latent_attention"
         features = features | {own}
     if features & BLOCK_FEATURES and "key_selection" not in features:
@@ -547,7 +561,7 @@ def spec_lines(features: frozenset[str], naming: Naming) -> list[tuple[str, str]
     latent_norm = f"{prefix}LatentNorm"
     lines: list[tuple[bool, str, str]] = [
         (bool(features & UNFUSED) and "no_pre_attn_norm" not in features, "input_layernorm", norm),
-        (bool(features & {"latent_plain_query", "latent_bias"}), "attention.module", f"{prefix}SelfAttention"),
+        (bool(features & OWN_LATENT), "attention.module", f"{prefix}SelfAttention"),
         ("latent_norm" in features and "latent_plain_query" not in features, core + "linear_q_up_proj", _COLUMN),
         ("latent_norm" in features and "latent_plain_query" not in features, core + "q_layernorm", latent_norm),
         ("latent_norm" in features, core + "linear_kv_up_proj", _COLUMN),

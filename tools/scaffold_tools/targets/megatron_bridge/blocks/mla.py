@@ -6,8 +6,10 @@ projection that has no latent.
 
 from __future__ import annotations
 
+from typing import Any
+
 from scaffold_tools.blueprint.facts import Blueprint, Const, Gap, Product, Term
-from scaffold_tools.targets.megatron_bridge.blocks.facts import expression, has, same
+from scaffold_tools.targets.megatron_bridge.blocks.facts import expression, has, key, same
 from scaffold_tools.targets.megatron_bridge.blocks.model import (
     BlockRow,
     Naming,
@@ -30,6 +32,9 @@ SIZES: tuple[tuple[str, str, str], ...] = (
 )
 """(fact, provider attribute, the config key from which the base bridge derives it)."""
 
+SCALED_TYPES = frozenset({"linear", "dynamic", "yarn", "longrope", "llama3"})
+"""Types whose formulas transformers has (`modeling_rope_utils.ROPE_INIT_FUNCTIONS`)."""
+
 YARN_KEYS = frozenset(
     {
         *("rope_type", "type", "rope_theta", "factor", "original_max_position_embeddings"),
@@ -48,11 +53,41 @@ def _rope_types(blueprint: Blueprint) -> set[str]:
     return {str(one.get("type")) for one in blueprint.value("rope.sets") or []}
 
 
+def _is_stock(one: dict[str, Any]) -> bool:
+    """Whether megatron-core's latent attention makes this table by itself."""
+    parameters = set(one.get("parameters") or {})
+    return one.get("type") == "default" or (one.get("type") == "yarn" and parameters <= YARN_KEYS)
+
+
+def own_table(blueprint: Blueprint) -> bool:
+    """Whether the one rotary table is scaled as only the Hugging Face formulas do it."""
+    sets = list(blueprint.value("rope.sets") or [])
+    if len(sets) != 1 or _is_stock(sets[0]):
+        return False
+    partial = "partial_rotary_factor" in (sets[0].get("parameters") or {})
+    return sets[0].get("type") in SCALED_TYPES and bool(sets[0].get("config_key")) and not partial
+
+
+def _table_fields(blueprint: Blueprint) -> tuple[ProviderField, ...]:
+    (table,) = blueprint.value("rope.sets")
+    why = "Rotary parameters as in the Hugging Face config."
+    return (
+        ProviderField("rope_parameters", "dict[str, Any] | None", "None", key(str(table["config_key"])), comment=why),
+        ProviderField(
+            "max_position_embeddings",
+            "int | None",
+            "None",
+            key("max_position_embeddings"),
+            comment="Longest position that the rotary formula is anchored to; not the training sequence length.",
+        ),
+    )
+
+
 def _settings(blueprint: Blueprint) -> tuple[ProviderSetting, ...]:
     rows = [ProviderSetting("multi_latent_attention", True)]
     rows += [ProviderSetting("qk_layernorm", True, comment="The norms on the latents.")]
-    for fact, attribute, key in SIZES:
-        if plain_key(expression(blueprint, fact)) != key:
+    for fact, attribute, derived_from in SIZES:
+        if plain_key(expression(blueprint, fact)) != derived_from:
             value = blueprint.value(fact)
             rows.append(ProviderSetting(attribute, value, expression(blueprint, fact) or Const(value)))
     if _rope_types(blueprint) == {"default"}:
@@ -60,6 +95,10 @@ def _settings(blueprint: Blueprint) -> tuple[ProviderSetting, ...]:
     theta = next((one.get("theta_key") for one in blueprint.value("rope.sets") or []), None)
     if theta not in (None, "rope_theta"):
         rows.append(ProviderSetting("rotary_base", None, Product((Term(str(theta)),))))
+    if own_table(blueprint):
+        rows.append(
+            ProviderSetting("rope_type", "yarn", comment="A table and a factor, which our own embedding gives.")
+        )
     if any(use.key.endswith("partial_rotary_factor") for use in blueprint.keys):
         rows.append(ProviderSetting("rotary_percent", 1.0, comment="All of qk_pos_emb_head_dim rotates."))
     return tuple(rows)
@@ -68,10 +107,7 @@ def _settings(blueprint: Blueprint) -> tuple[ProviderSetting, ...]:
 def _gaps(blueprint: Blueprint) -> tuple[Gap, ...]:
     """What megatron-core's latent attention does not do."""
     sets = list(blueprint.value("rope.sets") or [])
-    stock = len(sets) == 1 and (
-        sets[0].get("type") == "default"
-        or (sets[0].get("type") == "yarn" and set(sets[0].get("parameters") or {}) <= YARN_KEYS)
-    )
+    stock = (len(sets) == 1 and _is_stock(sets[0])) or own_table(blueprint)
     bare = not same(blueprint, "mla.norm.kind", "norm.kind") or not same(
         blueprint, "mla.norm.zero_centered", "norm.zero_centered"
     )
@@ -80,7 +116,7 @@ def _gaps(blueprint: Blueprint) -> tuple[Gap, ...]:
         (
             bool(sets) and not stock,
             "rope.sets",
-            "megatron-core's latent attention has one rotary table for all layers, plain or YaRN",
+            "latent attention has one rotary table for all layers, scaled by a known formula",
             "a rotary embedding in the attention of the modeling module",
         ),
         (
@@ -161,6 +197,9 @@ def _part(blueprint: Blueprint, naming: Naming) -> Part:
         )
     if blueprint.value("mla.q_rank") is None:
         features.append("latent_plain_query")
+    if own_table(blueprint):
+        features.append("latent_rope")
+        fields += _table_fields(blueprint)
     if blueprint.value("mla.down_bias"):
         features.append("latent_bias")
         fields += (
