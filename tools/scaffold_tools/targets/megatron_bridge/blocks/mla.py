@@ -96,9 +96,7 @@ def _settings(blueprint: Blueprint) -> tuple[ProviderSetting, ...]:
     if theta not in (None, "rope_theta"):
         rows.append(ProviderSetting("rotary_base", None, Product((Term(str(theta)),))))
     if own_table(blueprint):
-        rows.append(
-            ProviderSetting("rope_type", "yarn", comment="A table and a factor, which our own embedding gives.")
-        )
+        rows.append(ProviderSetting("rope_type", "yarn", comment="Angles and a factor; the modeling module has both."))
     if any(use.key.endswith("partial_rotary_factor") for use in blueprint.keys):
         rows.append(ProviderSetting("rotary_percent", 1.0, comment="All of qk_pos_emb_head_dim rotates."))
     return tuple(rows)
