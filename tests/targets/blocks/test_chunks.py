@@ -56,3 +56,9 @@ def test_a_wrong_belief_about_the_layers_is_caught(
 ) -> None:
     found = verify(lane, chunked.with_fact(fact, value, expression), tmp_path)
     assert any(row.startswith("logits.max_abs") for row in found.get("failed", [])), found
+
+
+def test_a_temperature_that_is_switched_off_leaves_nothing_open(lane: LaneSession) -> None:
+    off = blueprint_of(lane, CHUNKED | {"attn_temperature_tuning": False})
+    assert off.fact("attention.temperature.beta") is None
+    assert not off.gaps

@@ -46,6 +46,12 @@ def test_heads_that_differ_between_layers_are_a_gap(lane: LaneSession) -> None:
     assert "num_attention_heads" in {gap.subject for gap in blueprint_of(lane, several).gaps}
 
 
+def test_kinds_of_layers_that_rotate_other_shares_are_a_gap(lane: LaneSession) -> None:
+    kinds = GATED | {"layer_types": ["full_attention", "sliding_attention"] * 2}
+    (gap,) = [gap for gap in blueprint_of(lane, kinds).gaps if gap.subject == "rope.dim"]
+    assert "one rotary table" in gap.reason
+
+
 def test_outputs_of_heads_that_are_subtracted_are_named(lane: LaneSession) -> None:
     subtracting = {"architectures": ["DiffLlamaForCausalLM"], "model_type": "diffllama", "num_hidden_layers": 2}
     (gap,) = [gap for gap in blueprint_of(lane, subtracting).gaps if gap.subject == "attention.heads"]

@@ -147,7 +147,7 @@ def _changed_facts(key: str, variant: Mapping[str, Any]) -> list[str]:
     if not flip:
         return []
     base = variant["facts"]
-    changed = [name for name in base if flip["facts"].get(name) != base[name]]
+    changed = [name for name in {**base, **flip["facts"]} if flip["facts"].get(name) != base.get(name)]
     roles = {f"{row['role']} {row['param']}" for row in variant["roles"]}
     moved = sorted(roles ^ set(flip.get("roles", roles)))
     changed += [f"tensors: {' '.join(role.split()[:1])}" for role in moved]

@@ -93,7 +93,16 @@ def _shape(draft: Draft, turning: Mapping[str, list[Any]], answer: Mapping[str, 
         draft.gaps.append(Gap("rope.reversed", "layers rotate in both senses"))
     dims = {name: {one["dim"] for one in layers} for name, layers in turning.items()}
     if any(len(found) > 1 for found in dims.values()):
-        draft.gaps.append(Gap("rope.dim", f"differs between layers: {sorted(dims['a'])}"))
+        seen = f"layers rotate {' or '.join(map(str, sorted(dims['a'])))} dimensions of a head in a toy"
+        draft.gaps.append(
+            Gap(
+                "rope.dim",
+                f"{seen}; the decoder of megatron-core hands one rotary table, of one width, to all layers",
+                hf_source=answer["variants"]["a"].get("where", {}).get("rope"),
+                write_what="a rotary embedding for each kind of layer, in the attention of the modeling module",
+                check="logits.max_abs",
+            )
+        )
         return
     one, other = dims["a"].pop(), dims["b"].pop()
     share = [dim / answer["variants"][name]["facts"]["head_dim"] for name, dim in (("a", one), ("b", other))]
