@@ -97,6 +97,9 @@ def run(args: Sequence[str]) -> int:
         return _invoke(args)
     except typer.TyperException as error:
         message = error.format_message() if hasattr(error, "format_message") else str(error)
+        if message.startswith("Usage: "):  # a group without a command: its help, as it is
+            print(message, file=sys.stderr)
+            return 2
         return _report(error, ScaffoldError(message, hint="scaffold --help"), args, code=2)
     except ScaffoldError as error:
         return _report(error, error, args, code=error.exit_code)

@@ -121,6 +121,15 @@ def test_usage_errors_are_exit_code_2(scaffold: Scaffold, tmp_path: Path) -> Non
     assert files_in(tmp_path / "work") == set()
 
 
+@pytest.mark.parametrize("args", [(), ("skills",)])
+def test_a_command_without_its_command_shows_its_help(scaffold: Scaffold, args: tuple[str, ...]) -> None:
+    ran = scaffold(*args)
+    assert ran.code == 2
+    assert ran.err.startswith("Usage: scaffold")
+    assert "Commands:\n" in ran.err
+    assert "error:" not in ran.err
+
+
 def test_json_errors_are_one_object_too(scaffold: Scaffold, tmp_path: Path) -> None:
     ran = scaffold("new-model", tmp_path / "absent", "--json")
     assert ran.code == ran.json["exit_code"] == 2

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from cli.conftest import Scaffold, scaffold
+from cli.test_faces import HEAVY, imported
 from scaffold.skillpack import install as pack
 from scaffold.skillpack.read import Skill, read_skills
 from scaffold_tools.errors import BadInput, Refused
@@ -257,3 +258,14 @@ def test_an_edit_of_the_user_is_refused_with_exit_code_4(scaffold: Scaffold, roo
     (root / CLAUDE / "closing-a-gap" / "SKILL.md").write_text("mine", encoding="utf-8")
     assert scaffold("skills", "install", root).code == 4
     assert scaffold("skills", "install", root, "--check").code == 4
+
+
+@pytest.mark.parametrize("name", ["list", "install"])
+def test_help_of_the_commands_is_as_light_as_that_of_others(name: str) -> None:
+    assert imported("skills", name, "--help") & HEAVY == set()
+
+
+def test_a_wrong_sub_command_is_bad_input(scaffold: Scaffold, root: Path) -> None:
+    assert scaffold("skills", "add", root).code == BadInput.exit_code
+    assert scaffold("skills", "install").code == BadInput.exit_code
+    assert scaffold("skills", "install", root / "missing").code == BadInput.exit_code
