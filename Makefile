@@ -7,7 +7,7 @@ AGENT_CMD ?= $(CURDIR)/$(PY) $(CURDIR)/tests/skills/scripted_agent.py
 EVALS ?= $(if $(filter file,$(origin AGENT_CMD)),--eval tide --eval epsilon) # what an agent without a model can do
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test lint format docs recording evals goldens setup setup-dev lane clean
+.PHONY: help demo test lint format docs recording bench-dequant evals goldens setup setup-dev lane clean
 
 help: ## what this file can do
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 12
@@ -34,6 +34,10 @@ docs: setup-dev ## write the generated parts of docs/
 
 recording: setup lane ## record a real run into README.md
 	@$(PY) -m scaffold.recording
+
+bench-dequant: setup-dev lane ## speed of the generated dequantiser beside plain reading and writing, into docs/
+	@$(PY) tests/bench/dequantise.py --write
+	@$(PY) -m scaffold.reference
 
 evals: setup-dev lane ## run the tasks of the skills with AGENT_CMD (default: one without a model), into evals-out/
 	@$(PY) -m scaffold.evals --agent-cmd "$(AGENT_CMD)" $(EVALS)

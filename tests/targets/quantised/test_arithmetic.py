@@ -217,25 +217,25 @@ class Mutant(NamedTuple):
 
 
 MUTANTS = (
-    Mutant("transformers-fp8-blocks", "repeat_interleave(block_size[1])", "repeat_interleave(block_size[0])"),
-    Mutant("compressed-tensors-fp8-blocks-uneven", "factors[index]", "factors[0]"),
+    Mutant("transformers-fp8-blocks", "repeat_interleave(block_size[1]", "repeat_interleave(block_size[0]"),
+    Mutant("compressed-tensors-fp8-blocks-uneven", ".mul_(factor)", ".mul_(factors[0, 0])"),
     Mutant("transformers-fp8-blocks", ".mul_(256.0)", ".mul_(128.0)"),
-    Mutant(
-        "nvidia-modelopt-nvfp4", "values[codes & 0xF], values[codes >> 4]", "values[codes >> 4], values[codes & 0xF]"
-    ),
+    Mutant("transformers-fp8-blocks", " & ~0x4000", ""),
+    Mutant("nvidia-modelopt-nvfp4", "(code & 0x70) << 21", "(code & 0x70) << 20"),
+    Mutant("nvidia-modelopt-nvfp4", "(code & 0x08) << 12", "(code & 0x08) << 11"),
     Mutant("compressed-tensors-nvfp4", "scale.float() / divisor", "scale.float() * divisor"),
     Mutant("compressed-tensors-mxfp4", "- 127", "- 126"),
     Mutant("transformers-mxfp4-blocks", "return weight.transpose(-1, -2).contiguous()", "return weight"),
-    Mutant("compressed-tensors-int4-groups", "2 ** (bits - 1)", "2 ** bits"),
-    Mutant("compressed-tensors-int4-groups-zero-points", "if zero_point is None:", "if True:"),
+    Mutant("compressed-tensors-int4-groups", "2 ** (bits - 1)", "2**bits"),
+    Mutant("compressed-tensors-int4-groups-zero-points", "if zero_point is not None:", "if False:"),
     Mutant("gptqmodel-int4", "STORED_ZERO = 1", "STORED_ZERO = 0"),
-    Mutant("gptqmodel-int4-zero-points", "by_input = g_idx.long()", "by_input = g_idx.sort().values.long()"),
+    Mutant("gptqmodel-int4-zero-points", "g_idx.long()", "g_idx.sort().values.long()"),
     Mutant("autoawq-int4", "(0, 2, 4, 6, 1, 3, 5, 7)", "(0, 1, 2, 3, 4, 5, 6, 7)"),
     Mutant("bitsandbytes-nf4", "[codes >> 4, codes & 0xF]", "[codes & 0xF, codes >> 4]"),
     Mutant("bitsandbytes-nf4-nested", ' + told["nested_offset"]', ""),
     Mutant("bitsandbytes-int8", "127.0", "128.0"),
     Mutant("nvidia-modelopt-int4-rows", "dim=-2).flatten(-3, -2)", "dim=-1).flatten(-2)"),
-    Mutant("torchao-int8", "* factors[block]", "* factors[:1]"),
+    Mutant("torchao-int8", ".mul_(factors[part])", ".mul_(factors[:1])"),
 )
 
 

@@ -93,9 +93,8 @@ def module_context(stored: Stored, profile: Profile, common: dict[str, Any]) -> 
         context["fragments"] = [*kept, f"dequantize/kernels/{row.fragment}.py.j2"]
         context["shared"] = [*context["shared"], row.helper]
         block = next(item for item in context["constants"] if item["name"] == "BLOCK_SIZE")
-        context["constants"] = [
-            {**item, "value": item["value"][0]} if item is block else item for item in context["constants"]
-        ]
+        constants = [item for item in context["constants"] if item["name"] != "VALUES_AT_A_TIME"]
+        context["constants"] = [{**item, "value": item["value"][0]} if item is block else item for item in constants]
     return context
 
 

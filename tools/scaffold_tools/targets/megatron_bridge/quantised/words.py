@@ -7,8 +7,8 @@ from typing import Any
 from scaffold_tools.blueprint.facts import Stored, StoredGroup
 from scaffold_tools.targets.megatron_bridge.quantised.kernels import KernelRow, kernel
 
-ROWS_AT_A_TIME = 64
-"""Small enough for the processor's cache with rows of twenty thousand values, large enough to hide Python."""
+VALUES_AT_A_TIME = 1 << 18
+"""A megabyte in float32: small enough for the processor's cache, large enough to hide Python."""
 
 TOLD: dict[str, str] = {
     "fp8-block": "FP8 with one scale per {block} block",
@@ -79,9 +79,9 @@ def _constants(stored: Stored, fragments: frozenset[str]) -> list[dict[str, Any]
     if "fp8_blocks" in fragments:
         block = next(group.block for group in stored.groups if group.format == "fp8-block")
         found.append({"name": "BLOCK_SIZE", "value": block, "comment": "Rows and columns that share a scale."})
-    if fragments & {"scaled", "e2m1"}:
-        comment = "Rows that are widened at a time, so that they stay in the processor's cache."
-        found.append({"name": "ROWS_AT_A_TIME", "value": ROWS_AT_A_TIME, "comment": comment})
+    if fragments & {"scaled", "e2m1", "fp8_blocks", "packed_integers", "gptq"}:
+        comment = "Weights that are computed at a time, so that they stay in the processor's cache."
+        found.append({"name": "VALUES_AT_A_TIME", "value": VALUES_AT_A_TIME, "comment": comment})
     if "gptq" in fragments:
         version = dict(stored.settings).get("checkpoint_format", "gptq")
         comment = "What the first version of the format has taken from each zero point; the second stores them whole."
