@@ -7,6 +7,7 @@ what it is. Keys of dicts inside the config are dotted paths (`sizes.width`).
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import math
@@ -16,7 +17,7 @@ from typing import Any
 
 import torch
 from probes.graph.structure import find_sites
-from probes.graph.trace import record
+from probes.graph.trace import Recorder
 
 from toys.stack import find_stack, kinds, layers_needed
 
@@ -36,8 +37,8 @@ WIDTHS = {"a": (88, 136, 184, 208, 112, 72), "b": (108, 156, 228, 252, 132, 84)}
 """Sizes that every head count of the variant divides evenly; largest model value gets the largest."""
 FREE = {"a": (12, 8, 20, 28), "b": (16, 12, 26, 36)}
 """Small sizes, largest model value first."""
-MORE = (2, 10)
-"""What may be added to a size that divides nothing and is divided by two at most."""
+MORE = (2, 4, 6, 10)
+"""What may be added to a size that divides nothing and is divided by two at most; no count of heads takes them all."""
 REACH = {"a": (5, 64), "b": (7, 72)}
 """Positions: a window below the sequence length, or a longest length above it."""
 LONGEST_COUNT = 128
@@ -147,10 +148,12 @@ def _kinds(small: dict[str, Any], keys: list[str], build: Build) -> dict[str, st
         if kind is not None:
             found[key] = kind
         elif values[key] > 1:
-            fits = not shown or _on_meta(small, {key: ODD}, build)
+            same = outlines[0] == base  # else what fits is not asked
+            fits = same and (not shown or _on_meta(small, {key: ODD}, build))
             kind = _kind_of_size(values[key], attention, base, outlines[0], fits)
-            free = shown and all(_on_meta(small, {key: values[key] + more}, build) for more in MORE)
-            found[key] = "free" if kind == "count" and free and values[key] != attention[0] else kind
+            maybe = kind == "count" and shown and values[key] != attention[0]
+            free = maybe and all(_on_meta(small, {key: values[key] + more}, build) for more in MORE)
+            found[key] = "free" if free else kind
     experts = max((values[key] for key, kind in found.items() if kind == "experts"), default=0)
     for key, kind in found.items():
         if kind in ("reach", "count") and values[key] < experts and _outline_same(small, key, base, build):
@@ -212,11 +215,19 @@ def _outline_same(small: dict[str, Any], key: str, base: Outline | None, build: 
 
 
 def _attention_shape(config: dict[str, Any], build: Build) -> tuple[int, int]:
-    """(query heads, width of a head) of the model at its own size, from a forward pass without numbers."""
+    """(query heads, width of a head) of the model at its own size, from a forward pass without numbers.
+
+    The pass may stop at the first experts, whose choice needs numbers: the attention before them was seen by then.
+    """
+    ids = torch.zeros((1, LENGTH), dtype=torch.int64, device="meta")
     try:
         with torch.device("meta"):
-            graph = record(build(config), torch.zeros((1, LENGTH), dtype=torch.int64))
-        shape = graph.tensors[find_sites(graph)[0].q].shape
+            model = build(config)
+            recorder = Recorder(model, ids)
+            math_kernel = torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH)
+            with contextlib.suppress(Exception), torch.no_grad(), math_kernel, recorder:
+                model(input_ids=ids, use_cache=False)
+        shape = recorder.graph.tensors[find_sites(recorder.graph)[0].q].shape
         return int(shape[0]), int(shape[-1])
     except Exception:  # any refusal of the model's own code; thresholds decide then
         return 0, 0
