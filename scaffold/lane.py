@@ -56,6 +56,16 @@ class EarlyLane:
         """Run one job of the harness."""
         return self.session().call(job, request, on_progress=on_progress)
 
+    @property
+    def started(self) -> bool:
+        """Whether a session has been started."""
+        return self._session is not None
+
+    @property
+    def aborted(self) -> bool:
+        """Whether it was ended on purpose."""
+        return self._aborted
+
     def abort(self) -> None:
         """End what runs in the lane at once and for good; the job that waits for it fails. From any thread."""
         self._aborted = True
@@ -65,5 +75,9 @@ class EarlyLane:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the session, if there is one. May be called twice."""
         if self._session is not None:
             self._session.close()

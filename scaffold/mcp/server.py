@@ -23,6 +23,7 @@ from mcp_types import CallToolResult, TextContent, ToolAnnotations
 from pydantic import ConfigDict
 
 from scaffold.toolbox.border import Border
+from scaffold.toolbox.keeper import LaneKeeper
 from scaffold.toolbox.table import TOOLS, Tool
 from scaffold.toolbox.work import Stop, Work, work_in
 from scaffold_tools.errors import ScaffoldError
@@ -48,37 +49,49 @@ def build_server(border: Border, running: set[Stop] | None = None) -> MCPServer[
         running: calls under way are in this set, for whoever has to end the process.
     """
     running = set() if running is None else running
-    turn = anyio.Lock()  # runs share folders and memory: one call at a time
+    desk = _Desk(border, running)
     return MCPServer(
         "scaffold",
         instructions=INSTRUCTIONS,
         version=tool_version(),
-        tools=[_served(row, border, turn, running) for row in TOOLS],
+        tools=[_served(row, desk) for row in TOOLS],
         log_level="WARNING",
-        lifespan=_quiet,
+        lifespan=desk.open,
     )
 
 
-@contextlib.asynccontextmanager
-async def _quiet(_: MCPServer[Any]) -> AsyncIterator[None]:
-    """What something prints by mistake must not wait in a buffer until the transport gives stdout back."""
-    with contextlib.redirect_stdout(sys.stderr):
-        yield
+class _Desk:
+    """What all calls of one server share."""
+
+    def __init__(self, border: Border, running: set[Stop]) -> None:
+        self.border = border
+        self.running = running
+        self.turn = anyio.Lock()  # runs share folders and the lane: one call at a time
+        self.lanes = LaneKeeper()
+
+    @contextlib.asynccontextmanager
+    async def open(self, _: MCPServer[Any]) -> AsyncIterator[None]:
+        """While it serves: what something prints by mistake must not wait until stdout is given back."""
+        try:
+            with contextlib.redirect_stdout(sys.stderr):
+                yield
+        finally:
+            self.lanes.close()
 
 
-def _served(row: Tool, border: Border, turn: anyio.Lock, running: set[Stop]) -> ServedTool:
+def _served(row: Tool, desk: _Desk) -> ServedTool:
     """A row as the SDK wants it: the function's own parameters, with the context in the place of `work`."""
     signature = inspect.signature(row.call, eval_str=True)
     own = [parameter for name, parameter in signature.parameters.items() if name != "work"]
 
     async def call(context: Context[Any, Any], **arguments: Any) -> Any:
-        async with turn:
+        async with desk.turn:
             stop = Stop()
-            running.add(stop)
+            desk.running.add(stop)
             try:
-                return await _run(functools.partial(row.call, **arguments), border, context, stop)
+                return await _run(functools.partial(row.call, **arguments), desk, context, stop)
             finally:
-                running.discard(stop)
+                desk.running.discard(stop)
 
     parameters = [
         inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=Context[Any, Any]),
@@ -111,7 +124,7 @@ def _strict(served: ServedTool) -> ServedTool:
     return served
 
 
-async def _run(call: Callable[[Work], Any], border: Border, context: Context[Any, Any], stop: Stop) -> Any:
+async def _run(call: Callable[[Work], Any], desk: _Desk, context: Context[Any, Any], stop: Stop) -> Any:
     """Run in a thread; when the request is cancelled, stop what runs and wait until it has."""
     send, receive = anyio.create_memory_object_stream[str](PROGRESS_WAITING)
 
@@ -119,7 +132,7 @@ async def _run(call: Callable[[Work], Any], border: Border, context: Context[Any
         anyio.from_thread.run_sync(_offer, send, line)
 
     def work() -> Any:
-        with work_in(border, tell, stop) as under_way:
+        with work_in(desk.border, tell, stop, desk.lanes) as under_way:
             return call(under_way)
 
     watching = anyio.CancelScope()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from scaffold.lane import EarlyLane
 from scaffold.progress import Progress, Stage
 from scaffold.toolbox.border import Border
+from scaffold.toolbox.keeper import LaneKeeper
 from scaffold_tools.errors import ScaffoldError
 
 
@@ -62,28 +63,33 @@ class Stop:
     def now(self) -> None:
         """What runs in the lane is killed, and the next step does not begin."""
         self.asked.set()
-        if self._lane is not None:
-            self._lane.abort()
+        lane = self._lane
+        if lane is not None:
+            lane.abort()
 
-    def watch(self, lane: EarlyLane) -> None:
-        """The lane that `now` ends.
+    @contextmanager
+    def watching(self, lane: EarlyLane) -> Iterator[None]:
+        """While this lasts, `now` ends that lane.
 
         Raises:
             Cancelled: it was asked for already.
         """
         self._lane = lane
-        if self.asked.is_set():
-            raise Cancelled("cancelled before it began")
+        try:
+            if self.asked.is_set():
+                raise Cancelled("cancelled before it began")
+            yield
+        finally:
+            self._lane = None
 
 
 @contextmanager
-def work_in(border: Border, tell: Callable[[str], None], stop: Stop) -> Iterator[Work]:
-    """One call with a lane of its own, which is gone when the call is."""
-    with EarlyLane() as lane:
-        stop.watch(lane)
-        try:
+def work_in(border: Border, tell: Callable[[str], None], stop: Stop, lanes: LaneKeeper) -> Iterator[Work]:
+    """One call, in a lane that is lent for it."""
+    try:
+        with lanes.lend() as lane, stop.watching(lane):
             yield Work(border, ToldProgress(tell, stop.asked), lane)
-        except ScaffoldError as error:
-            if stop.asked.is_set() and not isinstance(error, Cancelled):
-                raise Cancelled("cancelled") from error
-            raise
+    except ScaffoldError as error:
+        if stop.asked.is_set() and not isinstance(error, Cancelled):
+            raise Cancelled("cancelled") from error
+        raise
