@@ -23,6 +23,10 @@ POSITIONS = ("rope_parameters", "rope_scaling", "rope_theta", "position_embeddin
 
 def account_mixers(answer: Mapping[str, Any], draft: Draft) -> None:
     """Config keys that the measured sizes of mixers hold, whatever way the code uses them."""
+    if draft.value("moe.layers") is None and draft.value("mlp.gated") is not None:
+        for key in EXPERTS:  # with none, or a single one, code has a plain MLP; toys keep these numbers
+            if answer["real"].get(key) in (0, 1):
+                draft.aliases.setdefault(key, "mlp.gated")
     account_mamba(answer, draft)
     for kind in OWN:
         layers = draft.value(f"{kind}.layers")
@@ -62,9 +66,6 @@ def account_mamba(answer: Mapping[str, Any], draft: Draft) -> None:
         draft.aliases.setdefault(key, "mamba.step_limit")
     for key in ACTIVATIONS:  # nothing but silu is read as a state space layer
         draft.aliases.setdefault(key, "mamba.layers")
-    for key in EXPERTS:
-        if real.get(key) == 0 and draft.value("mlp.gated") is not None:
-            draft.aliases.setdefault(key, "mlp.gated")
     if all(layers):
         for key in (key for key in POSITIONS if key in real):
             draft.aliases.setdefault(key, "mamba.layers")

@@ -82,7 +82,13 @@ SIZES: tuple[Size, ...] = (
     Size(("attention_chunk_size",), 6, 9, "chunked attention"),
     Size(("floor_scale",), 13, 11, "positions from one step of a query's temperature to the next; two are in sight"),
     # Experts.
-    Size(("n_routed_experts", "num_experts", "num_local_experts", "moe_num_experts"), 16, 24, "routed experts"),
+    Size(
+        ("n_routed_experts", "num_experts", "num_local_experts", "moe_num_experts"),
+        16,
+        24,
+        "routed experts; with one of them, code has a plain MLP",
+        keep_one=True,
+    ),
     Size(
         ("num_experts_per_tok", "experts_per_token", "num_experts_per_token", "top_k_experts", "moe_topk", "moe_k"),
         4,
