@@ -67,7 +67,7 @@ def test_every_row_is_shown_by_a_model() -> None:
         "no query, key and value bias", "latent attention", "router", "norm after experts", "state space layers",
         "gated delta net",
         "embedding norm", "numbered positions", "sinusoidal positions", "query temperature", "chunked attention",
-        "gate on the attention output",
+        "gate on the attention output", "router softcap",
         "activation with parameters",
         "norm before the output projection", "norms on the residual stream", "attention output bias in some layers",
         "norm before attention in some layers", "final norm with its own epsilon", "no final norm",

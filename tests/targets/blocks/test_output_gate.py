@@ -58,3 +58,13 @@ def test_outputs_of_heads_that_are_subtracted_are_named(lane: LaneSession) -> No
     assert "differential attention" in gap.reason
     assert gap.hf_source is not None
     assert gap.hf_source.startswith("modeling_diffllama.py:")
+
+
+def test_router_logits_are_capped_where_the_config_says_so(lane: LaneSession, tmp_path: Path) -> None:
+    config = GATED | {"moe_router_logit_softcapping": 30.0}
+    capped = Model(config, blueprint_of(lane, config))
+    assert not capped.blueprint.gaps
+    assert capped.blueprint.value("moe.logit_softcap") == 30.0
+    assert set(verify(lane, capped, tmp_path / "right")) == {"passed"}
+    fixed = capped.with_fact("moe.logit_softcap", 30.0, Const(30.0))
+    assert any(row.startswith("logits.max_abs") for row in verify(lane, fixed, tmp_path / "wrong")["failed"])

@@ -168,6 +168,7 @@ RULES: tuple[FactRule, ...] = (
     FactRule("moe.clamp", "float", ("swiglu_limit",)),
     FactRule("moe.up_offset", "float"),
     FactRule("moe.weights_on_input", "flag"),
+    FactRule("moe.logit_softcap", "float", ("moe_router_logit_softcapping",)),
     FactRule(
         "mlp.activation",
         "word",

@@ -332,6 +332,7 @@ FACTS: tuple[FactRow, ...] = (
     FactRow("moe.clamp", "float | None", "c: gate <= c, -c <= up <= c before the activation"),
     FactRow("moe.up_offset", "float", "what is added to the up half: act(gate) * (up + offset)"),
     FactRow("moe.weights_on_input", "bool", "the router's weight multiplies an expert's input, not its output"),
+    FactRow("moe.logit_softcap", "float", "c in c*tanh(logits/c) of the router; without the fact: no bound"),
     FactRow("bias.qkv", "bool", "q, k and v projections have biases"),
     FactRow("bias.o", "bool", "the attention output projection has a bias"),
     FactRow(

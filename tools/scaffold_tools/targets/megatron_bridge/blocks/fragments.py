@@ -66,7 +66,7 @@ MIXERS = ("mamba", "delta", "selective", "short_conv", "lru")
 """Features of layers whose mixer is not attention, each with a template and a function for its spec."""
 OWN_LATENT = frozenset({"latent_plain_query", "latent_bias", "latent_rope"})
 """What latent attention has beyond megatron-core's."""
-ROUTED = frozenset({"own_router", "sparse_mixer", "expert_post_norm", "expert_output_factor"})
+ROUTED = frozenset({"own_router", "capped_router", "sparse_mixer", "expert_post_norm", "expert_output_factor"})
 """What changes the experts themselves."""
 SELF_ATTENTION_FEATURES = frozenset(
     {"rope_sets", "rope_attention_factor", "clip_qkv", "query_temperature", "own_gate"}
@@ -273,6 +273,12 @@ FRAGMENTS: tuple[Fragment, ...] = (
         "sparse_mixer",
         _any("sparse_mixer"),
         (_TENSOR, _CONFIG, Import("megatron.core.transformer.moe.router", "TopKRouter")),
+        ("torch",),
+    ),
+    Fragment(
+        "capped_router",
+        _any("capped_router"),
+        (_TENSOR, Import("megatron.core.transformer.moe.router", "TopKRouter")),
         ("torch",),
     ),
     Fragment(
@@ -613,7 +619,7 @@ def _expert_lines(features: frozenset[str], prefix: str) -> list[tuple[bool, str
     bare = bool(features & {"no_pre_mlp_norm", "shared_pre_norm"})
     return [
         (bare, "experts.layer.pre_mlp_layernorm", "IdentityOp"),
-        (bool(features & {"own_router", "sparse_mixer"}), "experts.router", f"{prefix}Router"),
+        (bool(features & {"own_router", "capped_router", "sparse_mixer"}), "experts.router", f"{prefix}Router"),
         (bool(features & {"expert_post_norm", "expert_output_factor"}), "experts.layer.mlp", layer),
     ]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from scaffold_tools.blueprint.facts import Blueprint
-from scaffold_tools.targets.megatron_bridge.blocks.facts import differs_from, expression, has
+from scaffold_tools.targets.megatron_bridge.blocks.facts import differs_from, expression, has, is_number
 from scaffold_tools.targets.megatron_bridge.blocks.model import BlockRow, Naming, Part, ProviderField, ProviderSetting
 
 _LAYER = "decoder.layers.*."
@@ -71,6 +71,24 @@ def _router(blueprint: Blueprint, naming: Naming) -> Part:
     )
 
 
+def _softcap(blueprint: Blueprint, naming: Naming) -> Part:
+    own = needs_router(blueprint)
+    return Part(
+        features=("router_softcap", *(() if own else ("capped_router",))),
+        fields=(
+            ProviderField(
+                "router_logit_softcapping",
+                "float",
+                "30.0",
+                expression(blueprint, "moe.logit_softcap"),
+                blueprint.value("moe.logit_softcap"),
+                "Cap on the router logits: cap * tanh(logits / cap).",
+            ),
+        ),
+        module_types=((f"{naming.prefix}Router", "replicated"),),
+    )
+
+
 def _sparse_mixer(blueprint: Blueprint, naming: Naming) -> Part:
     return Part(
         features=("sparse_mixer",),
@@ -126,6 +144,15 @@ ROWS: tuple[BlockRow, ...] = (
         ("moe.score", "moe.margin", "moe.renormalise"),
         lambda blueprint: blueprint.value("moe.score") == "sparsemixer",
         _sparse_mixer,
+    ),
+    BlockRow(
+        "router softcap",
+        "router logits are capped by tanh; megatron-core has no such option",
+        ("moe.logit_softcap",),
+        lambda blueprint: (
+            is_number(blueprint.value("moe.logit_softcap")) and blueprint.value("moe.score") != "sparsemixer"
+        ),
+        _softcap,
     ),
     BlockRow(
         "norm after experts",

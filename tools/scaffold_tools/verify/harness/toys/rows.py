@@ -307,6 +307,7 @@ SCALARS: tuple[Scalar, ...] = (
     Scalar(r"rope_local_base_freq|local_rope_theta|swa_rope_theta", 419.0, 733.0, "rope base of windowed layers"),
     Scalar(r"global_rope_theta|compress_rope_theta", 2749.0, 5113.0, "rope base of global layers"),
     Scalar(r"attn_logit_softcapping", 2.7, 1.9, "low enough to bend toy scores"),
+    Scalar(r"moe_router_logit_softcapping", 0.9, 1.3, "low enough to bend toy logits of a router"),
     Scalar(r"final_logit_softcapping|logits_soft_cap|logit_softcap", 3.3, 4.1, "low enough to bend toy logits"),
     Scalar(r"query_pre_attn_scalar", 37, 53, "not head_dim", integer=True),
     Scalar(r".*ffn.*multiplier", 1.37, 0.71, "far enough from one that rounding up does not hide it"),

@@ -11,7 +11,7 @@ from probes.experts.find import Moe, comparison_bounds, reachable, solve_weights
 from probes.experts.router import Routing, fit_routing
 from probes.formula import Formula, formulas
 from probes.graph.trace import Graph
-from probes.graph.values import TOLERANCE, Unmeasured, misfit
+from probes.graph.values import TOLERANCE, Unmeasured, clean, misfit, ratio
 from probes.mlp import MlpFit, arrangements, fit_mlp, formula_facts
 
 
@@ -39,6 +39,8 @@ class MoeFit:
     shared_gate: bool
     on_input: bool
     """The weight multiplies the expert's input, not its output."""
+    logit_cap: float | None = None
+    """c in c * tanh(logits / c) of the router."""
 
 
 def fit_moe(graph: Graph, moe: Moe, tensors: dict[str, torch.Tensor]) -> MoeFit:
@@ -52,7 +54,9 @@ def fit_moe(graph: Graph, moe: Moe, tensors: dict[str, torch.Tensor]) -> MoeFit:
     outputs = graph.rows(moe.output)
     shared_fit = fit_mlp(graph, moe.shared) if moe.shared else None
     shared = graph.rows(moe.shared.down.y) if moe.shared else None
+    cap = _logit_cap(graph, moe)
     logits = graph.rows(moe.router.y)
+    logits = logits if cap is None else cap * torch.tanh(logits / cap)
     biases = _bias_candidates(graph, moe)
     each = torch.stack([_apply(moe, expert, tensors, number, tokens) for number in range(moe.experts)], dim=1)
     on_input = False
@@ -66,7 +70,18 @@ def fit_moe(graph: Graph, moe: Moe, tensors: dict[str, torch.Tensor]) -> MoeFit:
         raise Unmeasured(f"the shared expert computes something else ({shared_fit.formula}) than the others")
     gated = _shared_gate(graph, moe, share)
     fp32 = graph.tensors[graph.nodes[moe.router.node].outputs[0]].dtype == torch.float32
-    return MoeFit(expert, routings, fp32, shared_fit, gated, on_input)
+    return MoeFit(expert, routings, fp32, shared_fit, gated, on_input, cap)
+
+
+def _logit_cap(graph: Graph, moe: Moe) -> float | None:
+    """c in c * tanh(logits / c), where router logits are bounded so."""
+    logits, behind = graph.rows(moe.router.y), reachable(graph, moe.router.y)
+    for node in graph.nodes:
+        if node.op == "tanh" and node.inputs[0] in behind and graph.tensors[node.inputs[0]].numel() == logits.numel():
+            cap = ratio(logits, graph.tensors[node.inputs[0]].double().reshape(logits.shape))
+            if cap is not None:
+                return clean(cap)
+    return None
 
 
 def _fit_expert(graph: Graph, moe: Moe) -> ExpertFit:
@@ -176,6 +191,7 @@ def facts_of(fit: MoeFit, moe: Moe, where: str | None) -> dict[str, tuple[Any, s
         "moe.clamp": (fit.expert.formula.clamp, moe.down.where),
         "moe.up_offset": (fit.expert.formula.offset, moe.down.where),
         "moe.weights_on_input": (fit.on_input, where),
+        "moe.logit_softcap": (fit.logit_cap, moe.router.where),
         **formula_facts(fit.expert.formula, moe.down.where),
         "mlp.gated": (fit.expert.gated, moe.down.where),
     }

@@ -8,6 +8,7 @@ from probes.notebook import Notebook
 
 NOTHING: tuple[tuple[str, str], ...] = (
     ("attention.chunk", ""),
+    ("moe.logit_softcap", ""),
     ("mlp.activation.beta", ""),
     ("mlp.clamp", "moe.clamp"),
     ("mlp.up_offset", "moe.up_offset"),
