@@ -40,6 +40,11 @@ def score(found: VerifyAnswer | None) -> Score:
     return Score(found.passed, max((float(check.value or 0.0) for check in compared), default=0.0))
 
 
+def differs(found: VerifyAnswer) -> bool:
+    """Whether both models ran and computed something else: only then there is a first divergence to look for."""
+    return any(check.name == DIFFERENCE and check.status == "failed" for check in found.not_passed)
+
+
 class Judge:
     """Sees every measurement, and counts rounds that bring nothing."""
 

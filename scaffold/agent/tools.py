@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from anthropic.lib.tools import BetaBuiltinFunctionTool, ToolError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from scaffold.agent.judge import Judge
+from scaffold.agent.judge import Judge, differs
 from scaffold.agent.sources import MAX_LINES, Sources
 from scaffold.agent.transcript import Transcript
 from scaffold.agent.writer import Edit, Writer
@@ -101,7 +101,7 @@ class Kit:
                 raise
             found, told = None, {"proven": False, **_told(error)}
         self.judge.saw(found)
-        if found is not None and not found.proven:
+        if found is not None and differs(found):
             told["located"] = self._located()
         self.transcript.add("measured", result=told)
         return told

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from scaffold.agent.judge import Judge, Score, score
+from scaffold.agent.judge import Judge, Score, differs, score
 from scaffold.toolbox.answers import CheckItem
 
 from .conftest import PROVEN, measured
@@ -26,6 +26,14 @@ def test_logits_that_were_not_compared_or_are_no_number_are_infinitely_far() -> 
         assert score(found) == Score(10, math.inf)
     assert score(None) == Score(0, math.inf)
     assert score(PROVEN) == Score(20, 0.0)
+
+
+def test_a_divergence_is_looked_for_only_where_logits_were_compared() -> None:
+    found = measured(10)
+    assert differs(found)
+    skipped = found.not_passed[0].model_copy(update={"status": "skipped"})
+    assert not differs(found.model_copy(update={"not_passed": [skipped]}))
+    assert not differs(PROVEN)
 
 
 def test_taking_rows_out_is_no_progress_and_no_proof() -> None:
