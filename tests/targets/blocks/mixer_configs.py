@@ -21,6 +21,7 @@ SELECTIVE: dict[str, Any] = {
     "attn_layer_period": 2,
     "attn_layer_offset": 1,
     "num_experts": 1,
+    "num_experts_per_tok": 1,
     "mamba_d_state": 24,
     "mamba_dt_rank": 20,
 }

@@ -24,6 +24,7 @@ def test_a_mamba_1_layer_is_known_by_its_arithmetic(lane: LaneSession) -> None:
     found = [blueprint.value(f"selective.{name}") for name in names]
     assert found == [512, 24, 20, 4, True, False, "weighted", False]
     assert blueprint.value("selective.layers") == [True, False, True, False]
+    assert blueprint.value("moe.layers") is None  # one expert is a plain MLP
 
 
 def test_the_width_of_a_mamba_1_layer_keeps_the_key_of_its_factor(lane: LaneSession) -> None:

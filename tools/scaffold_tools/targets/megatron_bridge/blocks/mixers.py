@@ -25,6 +25,8 @@ EXPERTS = (
     ("topk_group", "moe_router_group_topk"),
 )
 """(key, provider attribute) of experts in the base bridge's CONFIG_MAPPING."""
+TOP_K = ("num_experts_per_tok", "moe_topk", "moe_top_k")
+"""Keys from which the base bridge takes the number of experts a token."""
 LISTS = (
     ("mlp.layers", "mlp_layers", "Which layers have an MLP or experts."),
     ("mixer.layers", "mixer_layers", "Which layers mix positions."),
@@ -91,6 +93,10 @@ def _unused(blueprint: Blueprint) -> list[str]:
 
 def _settings(blueprint: Blueprint, all_layers: bool) -> list[ProviderSetting]:
     rows = [ProviderSetting(name, None, Const(None), comment="no layer has experts") for name in _unused(blueprint)]
+    one = any(use.key in TOP_K and use.value == 1 for use in blueprint.keys)
+    if one and blueprint.value("moe.num_experts") is None:
+        comment = "megatron-core refuses a choice of one, though no layer has experts"
+        rows.append(ProviderSetting("moe_router_topk", 2, Const(2), comment=comment))
     if any(use.key == "residual_in_fp32" and use.value for use in blueprint.keys):
         rows.append(ProviderSetting("fp32_residual_connection", expression=key("residual_in_fp32")))
     if not all_layers:
