@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from scaffold_tools.blueprint.facts import Const, Product, Term
+from scaffold_tools.blueprint.facts import Const, Product, Rounded, Term
 from scaffold_tools.targets.megatron_bridge.emission import scalar, whole
 
 CONFIG = SimpleNamespace(width=384, heads=6, times=4)
@@ -26,3 +26,13 @@ def test_products_and_roots_stay_whole() -> None:
     assert value(whole(Product((Term("width"), Term("times"), Term("heads", -1.0))))) == 256
     assert type(value(whole(Product((Term("width", 0.5),))))) is int
     assert whole(Const(7)) == "7"
+
+
+def test_half_a_width_is_a_whole_number() -> None:
+    assert whole(Product((Term("width"),), 0.5)) == "hf_config.width // 2"
+
+
+def test_a_width_is_rounded_up_as_code_does_it() -> None:
+    assert value(whole(Rounded("width", None, "heads", 2 / 3))) == 258  # 256, up to a multiple of 6
+    assert value(whole(Rounded("width", "times", "heads", 8 / 3))) == 4098
+    assert value(scalar(Rounded("width", None, "heads", 1.0))) == 384
