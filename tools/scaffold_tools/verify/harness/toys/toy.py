@@ -392,7 +392,7 @@ def build(
 def randomise(model: Any, seed: int) -> None:
     """Every parameter and persistent float buffer gets random values of a size that keeps activations near one.
 
-    Norm weights are U(0.5, 1.5), vectors that add (biases, sinks, router corrections) N(0, 1/4), matrices
+    Norm weights are U(0.5, 1.5), vectors that add (biases, sinks) N(0, 1/4), router corrections N(0, 1/100), matrices
     N(0, 1/fan_in), embeddings N(0, 4/width), which keeps the logits of tied models near one. Tied tensors are written
     once. Nothing stays at what its class initialises.
     """
@@ -418,6 +418,8 @@ def _random_like(module: str, name: str, tensor: Any, generator: Any) -> Any:
     lowered = module.lower()
     normal = torch.randn(tensor.shape, generator=generator, dtype=torch.float32)
     uniform = torch.rand(tensor.shape, generator=generator, dtype=torch.float32)
+    if "correction" in name:  # wider than scores, it would send every token to the same experts and groups
+        return normal * 0.1
     if "bias" in name or name == "sinks":
         return normal * 0.5
     if name == "A_log":  # rates of 0.05 to 0.4: a fast one makes the kernels of linear attention noisy in fp32
