@@ -184,7 +184,7 @@ ROWS: tuple[ForeignRow, ...] = (
         _any,
         "lightning attention: linear attention whose decay is one constant a head, a norm and a gate after it",
         "a mixer for linear attention with constant decay (lightning attention) that keeps the saved tables of decays,"
-        " with its norm over the heads of all tensor-parallel ranks; and layers whose residual is taken after the norm,"
+        " with its norm over the heads of all ranks; and layers whose residual is taken after the norm,"
         " with factors on residual and sublayer",
     ),
     ForeignRow(
@@ -193,7 +193,7 @@ ROWS: tuple[ForeignRow, ...] = (
         lambda info, table: info.name.replace("output_gate", "qkv_proj") in table,
         "lightning attention: linear attention whose decay is one constant a head, a norm and a gate after it",
         "a mixer for linear attention with constant decay (lightning attention) that keeps the saved tables of decays,"
-        " with its norm over the heads of all tensor-parallel ranks; and layers whose residual is taken after the norm,"
+        " with its norm over the heads of all ranks; and layers whose residual is taken after the norm,"
         " with factors on residual and sublayer",
     ),
 )
