@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -14,8 +14,10 @@ TABLE = "OPEN_GAPS"
 
 
 def family_folder(plan: Plan) -> str:
-    """The folder of the model family's own code, relative to the root of the plan."""
-    return plan.package if plan.layout == "package" else "src/" + plan.package.replace(".", "/")
+    """The folder of the family's own code, relative to the root of the plan: where its package is imported from."""
+    wanted = plan.package.replace(".", "/")
+    parents = (PurePosixPath(change.path).parent.as_posix() for change in plan.changes)
+    return next((parent for parent in parents if f"/{parent}".endswith(f"/{wanted}")), wanted)
 
 
 def open_gaps(plan: Plan) -> tuple[Gap, ...]:

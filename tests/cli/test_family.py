@@ -9,7 +9,7 @@ import pytest
 
 from scaffold.family import family_folder, open_gaps
 from scaffold_tools.blueprint.facts import Gap
-from scaffold_tools.workspace.plan import Plan
+from scaffold_tools.workspace.plan import Change, Plan
 
 A, B = Gap("a", "first"), Gap("b", "second", "modeling_x.py:1")
 
@@ -49,6 +49,12 @@ def test_without_the_module_everything_is_open(plan: Plan) -> None:
 
 
 def test_the_folder_of_the_family(plan: Plan) -> None:
-    assert family_folder(plan) == "scaffold_x"
-    checkout = dataclasses.replace(plan, layout="checkout", package="megatron.bridge.models.x")
-    assert family_folder(checkout) == "src/megatron/bridge/models/x"
+    def made(package: str, *paths: str) -> Plan:
+        changes = tuple(Change(path, "create", "", "") for path in paths)
+        return dataclasses.replace(plan, package=package, changes=changes)
+
+    assert family_folder(made("scaffold_x")) == "scaffold_x"
+    assert family_folder(made("scaffold_x", "README.md", "scaffold_x/b.py", "tests/scaffold_x.py")) == "scaffold_x"
+    paths = ("docs/models/x/index.md", "tests/target/models/x/test_x.py", "src/target/models/x/x_bridge.py")
+    assert family_folder(made("target.models.x", *paths[::2])) == "src/target/models/x"
+    assert family_folder(made("get.models.x", paths[2])) == "get/models/x"  # half a name is another name
