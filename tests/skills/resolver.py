@@ -91,7 +91,7 @@ def problems(text: Page, known: World | None = None) -> list[str]:
 
 def unresolved(text: Page, known: World) -> list[str]:
     """Code spans that only a checkout can tell."""
-    return [span for span in text.spans if not _span(span, known)]
+    return [*(span for span in text.spans if not _span(span, known)), *foreign(text)]
 
 
 def command_problem(words: str) -> str | None:
@@ -204,11 +204,33 @@ def _blocks(text: Page, known: World) -> Iterator[str]:
         elif block.language == "bash":
             for line in lines(block):
                 if not line.words.startswith("scaffold "):
-                    yield f"a command that is not ours: {line.words}"
+                    yield from _script(line.words, text.path)
                 elif problem := command_problem(line.words):
                     yield f"{line.words}: {problem}"
         elif block.language == "python" and not block.mark.startswith("replace="):
             yield from _python(block, known)
+
+
+def _script(words: str, page: Path) -> Iterator[str]:
+    """`python scripts/NAME.py ...`: the script of this skill, with options that it has."""
+    program, _, rest = words.partition(" ")
+    name, *given = shlex.split(rest)
+    skill = page.parent.parent if page.parent.name == "references" else page.parent
+    script = skill / name
+    if program != "python" or not name.startswith("scripts/") or not script.is_file():
+        yield f"a command that is not ours: {words}"
+        return
+    known = script.read_text(encoding="utf-8")
+    yield from (f"{name} has no option {word}" for word in given if word.startswith("--") and f'"{word}"' not in known)
+
+
+def foreign(text: Page) -> Iterator[str]:
+    """Names that Python blocks import from packages which only a checkout has: relative ones."""
+    for block in text.blocks:
+        if block.language == "python" and not block.mark:
+            for node in ast.walk(ast.parse(block.body)):
+                if isinstance(node, ast.ImportFrom) and node.level:
+                    yield from (alias.name for alias in node.names)
 
 
 def _python(block: Block, known: World) -> Iterator[str]:
@@ -219,6 +241,8 @@ def _python(block: Block, known: World) -> Iterator[str]:
         return
     for node in ast.walk(tree):
         match node:
+            case ast.ImportFrom(level=level, names=names) if level:
+                yield from (f"{one.name} is in no checkout" for one in names if one.name not in known.upstream)
             case ast.ImportFrom(module=str(module), names=names):
                 yield from _imported(module, [alias.name for alias in names])
             case ast.Attribute(value=ast.Name(id="provider"), attr=name) if name not in known.profile.provider_fields:

@@ -22,7 +22,7 @@ def test_everything_that_a_skill_names_exists(skill: Path) -> None:
 
 def wrong(text: str) -> list[str]:
     """The problems of a page with this text, in the place of a real one."""
-    return problems(page(BASE, text))
+    return problems(page(ROOT / "skills" / "adding-roll-model" / "SKILL.md", text))
 
 
 CONTROLS = {
@@ -30,6 +30,9 @@ CONTROLS = {
     "a command": ("```bash\nscaffold prove MODEL\n```", "no command 'prove'"),
     "a sub-command": ("```bash\nscaffold skills add DIR\n```", "no command 'add'"),
     "too many arguments": ("```bash\nscaffold verify one two\n```", "takes 1 arguments"),
+    "a script": ("```bash\npython scripts/compare.py TOY\n```", "not ours"),
+    "an option of a script": ("```bash\npython scripts/compare_logits.py TOY --rolls PATH\n```", "--rolls"),
+    "a name of another project": ("```python\nfrom ..converter.template import QKVOp\n```", "QKVOp"),
     "another program": ("```bash\nrm -rf scaffold_x\n```", "not ours"),
     "an option in the text": ("Use `--with-stub`.", "--with-stub"),
     "a command in the text": ("Use `scaffold new-model LINK --repro PATH`.", "--repro"),

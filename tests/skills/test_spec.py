@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -77,7 +79,21 @@ def test_its_description_begins_with_what_people_write_and_ends_with_what_it_is_
 @each_skill
 def test_references_are_one_level_deep_and_all_of_them_are_reached(skill: Path) -> None:
     linked = {link for page in pages(skill) if page.path.name == "SKILL.md" for link in page.links}
-    assert linked == {f"references/{path.name}" for path in (skill / "references").iterdir()}
+    there = [*(skill / "references").iterdir(), *(skill / "scripts").glob("*")]
+    assert linked == {path.relative_to(skill).as_posix() for path in there if path.is_file()}
+
+
+@pytest.mark.parametrize("script", sorted((ROOT / "skills").glob("*/scripts/*.py")), ids=lambda path: path.name)
+def test_its_scripts_explain_themselves_and_ask_nothing(script: Path) -> None:
+    done = subprocess.run([sys.executable, script, "--help"], capture_output=True, text=True, check=True)
+    assert "Exit code" in done.stdout
+    assert f"python {script.name} " in done.stdout  # an example
+    assert "input(" not in script.read_text(encoding="utf-8")
+    wrong = subprocess.run(
+        [sys.executable, script, "toy", "--roll", "/nonexistent"], capture_output=True, text=True, check=False
+    )
+    assert (wrong.returncode, wrong.stdout) in {(2, ""), (5, "")}
+    assert wrong.stderr.startswith("error: ")
 
 
 @each_skill
