@@ -145,10 +145,6 @@ class Conversation:
         self.transcript.add("reply", stop_reason=message.stop_reason, spent=self.spent.total, turn=self.turns)
         if words:
             self.tell(f"turn {self.turns}: {plain(words.splitlines()[0], 160)}")
-        if message.stop_reason in _ENDS:
-            return _ENDS[message.stop_reason], words
-        if content:
-            self._say("assistant", content)
         try:
             return self._go_on(runner, message.stop_reason, content), words
         finally:
@@ -156,6 +152,10 @@ class Conversation:
 
     def _go_on(self, runner: Any, stop_reason: str | None, content: list[Any]) -> str | None:
         """What follows a reply; a reason to stop, if nothing does."""
+        if stop_reason in _ENDS:
+            return _ENDS[stop_reason]
+        if content:
+            self._say("assistant", content)
         self._cut = self._cut + 1 if stop_reason == "max_tokens" else 0
         if stop_reason == "max_tokens":
             self._say("user", [*unrun(content, CUT), {"type": "text", "text": CUT}])
