@@ -12,7 +12,7 @@ from scaffold_tools.targets.megatron_bridge.blocks.delta import ROWS as DELTA
 from scaffold_tools.targets.megatron_bridge.blocks.embedding import ROWS as EMBEDDING
 from scaffold_tools.targets.megatron_bridge.blocks.ends import ROWS as ENDS
 from scaffold_tools.targets.megatron_bridge.blocks.exceptions import ROWS as EXCEPTIONS
-from scaffold_tools.targets.megatron_bridge.blocks.fragments import ROUTED, needs_layer_spec
+from scaffold_tools.targets.megatron_bridge.blocks.features import ROUTED, needs_layer_spec
 from scaffold_tools.targets.megatron_bridge.blocks.gaps import find_gaps
 from scaffold_tools.targets.megatron_bridge.blocks.key_bias import ROWS as KEY_BIAS
 from scaffold_tools.targets.megatron_bridge.blocks.layer import ROWS as LAYER

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from scaffold_tools.targets.megatron_bridge.blocks.fragments import (
-    MIXERS,
-    exception_lines,
-    expand,
-    names_used,
-    spec_lines,
-    templates,
-)
+from scaffold_tools.targets.megatron_bridge.blocks.features import MIXERS, expand
+from scaffold_tools.targets.megatron_bridge.blocks.fragments import names_used, templates
 from scaffold_tools.targets.megatron_bridge.blocks.model import BlockPlan, Import
+from scaffold_tools.targets.megatron_bridge.blocks.spec_lines import exception_lines, spec_lines
 
 GPT_PROVIDER = "megatron.bridge.models.gpt_provider.GPTModelProvider"
 _OUTPUT = frozenset({"logits_multiplier", "logits_softcap", "head_bias", "head_transform"})

@@ -1,14 +1,25 @@
-"""From features to code: which template fragments a modeling module is made of, what they import, and the layer spec.
+"""From features to code: which template fragments a modeling module is made of, and what they import.
 
 Every table is read from top to bottom; a row holds when any of its features is present.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
+from scaffold_tools.targets.megatron_bridge.blocks.features import (
+    BLOCK_FEATURES,
+    MIXERS,
+    SPEC_FEATURES,
+    replaces_mlp,
+)
 from scaffold_tools.targets.megatron_bridge.blocks.model import Import, Naming
+from scaffold_tools.targets.megatron_bridge.blocks.spec_lines import (
+    ENGINE_LINEARS,
+    exception_lines,
+    qkv_linear,
+    spec_lines,
+)
 
 _TE = "megatron.core.extensions.transformer_engine"
 
@@ -32,45 +43,6 @@ def _any(*features: str) -> frozenset[str]:
 _CONFIG = Import("megatron.core.transformer", "TransformerConfig")
 _TENSOR = Import("torch", "Tensor")
 _SPEC = Import("megatron.core.transformer", "ModuleSpec")
-
-SPEC_FEATURES = frozenset(
-    {
-        "mixer",
-        "latent_attention",
-        "expert_layers",
-        "residual_multiplier",
-        "post_norm",
-        "pre_linear_norm",
-        "no_pre_attn_norm",
-        "no_pre_mlp_norm",
-        "plain_norm",
-        "core_attention",
-        "self_attention",
-        "proj_bias",
-        "no_qkv_bias",
-        "qk_norm_heads",
-        "qk_norm_own",
-        "parallel_residual",
-        "norm_on_sum",
-        "residual_factors",
-        "layer_exceptions",
-        "final_norm_eps",
-        "no_final_norm",
-    }
-)
-BLOCK_FEATURES = frozenset(
-    {"latent_attention", "expert_layers", "mixer", "layer_exceptions", "final_norm_eps", "no_final_norm"}
-)
-"""Layers that differ from each other, or that the spec of one layer does not build."""
-MIXERS = ("mamba", "delta", "selective", "short_conv", "lru")
-"""Features of layers whose mixer is not attention, each with a template and a function for its spec."""
-OWN_LATENT = frozenset({"latent_plain_query", "latent_bias", "latent_rope"})
-"""What latent attention has beyond megatron-core's."""
-ROUTED = frozenset({"own_router", "capped_router", "sparse_mixer", "expert_post_norm", "expert_output_factor"})
-"""What changes the experts themselves."""
-SELF_ATTENTION_FEATURES = frozenset(
-    {"rope_sets", "rope_attention_factor", "clip_qkv", "query_temperature", "own_gate"}
-)
 
 FRAGMENTS: tuple[Fragment, ...] = (
     Fragment("activation", _any("activation"), (_TENSOR,)),
@@ -418,30 +390,6 @@ FRAGMENTS: tuple[Fragment, ...] = (
 )
 
 
-def needs_layer_spec(features: frozenset[str]) -> bool:
-    """Whether any block changes the transformer layer itself."""
-    return bool(expand(features) & SPEC_FEATURES)
-
-
-def expand(features: frozenset[str]) -> frozenset[str]:
-    """Features of shared classes that follow from those of the rows."""
-    if features & SELF_ATTENTION_FEATURES:
-        features = features | {"self_attention"}
-    if "core_attention" in features and "eager_attention" not in features:
-        features = features | {"fused_core_attention"}
-    if features & OWN_LATENT:
-        own = "own_sparse_attention" if "key_selection" in features else "own_latent_attention"
-        features = features | {own}
-    if features & BLOCK_FEATURES and "key_selection" not in features:
-        features = features | {"stock_layers"}
-    if "expert_layers" in features and (features & ROUTED or _replaces_mlp(features)):
-        features = features | {"expert_spec"}
-    own_norm = "qk_norm_own" in features and "qk_norm_no_bias" not in features
-    if own_norm or ("layer_windows" in features and "eager_attention" not in features):
-        features = features | {"copies_config"}
-    return features
-
-
 def templates(features: frozenset[str]) -> list[str]:
     """The fragments of the modeling module in their order, without repetition."""
     used = [row.template for row in _used(features) if row.template != "activation_uses"]
@@ -517,7 +465,7 @@ def _uses_by_feature(features: frozenset[str]) -> tuple[list[Import], list[str],
     imports += _imports_of_spec_lines(features, engine)
     if "expert_layers" in features and features & {"no_pre_mlp_norm", "shared_pre_norm"}:
         imports.append(Import("megatron.core.transformer.identity_op", "IdentityOp"))
-    if features & BLOCK_FEATURES and _replaces_mlp(features):
+    if features & BLOCK_FEATURES and replaces_mlp(features):
         imports.append(_SPEC)
     if "plain_norm" in features and not features & BLOCK_FEATURES:
         imports.append(Import("megatron.core.transformer.transformer_block", "TransformerBlockSubmodules"))
@@ -533,7 +481,7 @@ def _engine_norms(features: frozenset[str]) -> set[str]:
     )
     engine = {"TENorm" for needed, instead in rows if needed in features and instead not in features}
     if "no_qkv_bias" in features:
-        engine.add(_qkv(features - {"no_qkv_bias"}, ""))
+        engine.add(qkv_linear(features - {"no_qkv_bias"}, ""))
     return engine
 
 
@@ -549,113 +497,5 @@ def _imports_of_spec_lines(features: frozenset[str], engine: set[str]) -> list[I
         if target == "mlp":
             imports.append(Import("megatron.core.transformer.mlp", "MLP"))
             imports.append(Import("megatron.core.transformer.mlp", "MLPSubmodules"))
-            engine |= {name for name in _ENGINE_LINEARS if name in value}
+            engine |= {name for name in ENGINE_LINEARS if name in value}
     return imports
-
-
-_COLUMN = "TEColumnParallelLinear"
-_ROW = "TERowParallelLinear"
-_ENGINE_LINEARS = ("TEColumnParallelLinear", "TELayerNormColumnParallelLinear", "TERowParallelLinear")
-
-
-def spec_lines(features: frozenset[str], naming: Naming) -> list[tuple[str, str]]:
-    """What the layer spec changes in the stock one: (attribute path from `layer`, value)."""
-    prefix = naming.prefix
-    unfused = bool(features & {*UNFUSED, "no_pre_attn_norm"})
-    norm = f"{prefix}LayerNorm" if "plain_norm" in features else "TENorm"
-    core = "attention.submodules."
-    latent_norm = f"{prefix}LatentNorm"
-    lines: list[tuple[bool, str, str]] = [
-        (bool(features & UNFUSED) and "no_pre_attn_norm" not in features, "input_layernorm", norm),
-        (bool(features & OWN_LATENT), "attention.module", f"{prefix}SelfAttention"),
-        ("latent_norm" in features and "latent_plain_query" not in features, core + "linear_q_up_proj", _COLUMN),
-        ("latent_norm" in features and "latent_plain_query" not in features, core + "q_layernorm", latent_norm),
-        ("latent_norm" in features, core + "linear_kv_up_proj", _COLUMN),
-        ("latent_norm" in features, core + "kv_layernorm", latent_norm),
-        ("self_attention" in features, "attention.module", f"{prefix}SelfAttention"),
-        (unfused or "no_qkv_bias" in features, core + "linear_qkv", _qkv(features, prefix)),
-        ("core_attention" in features, core + "core_attention", f"{prefix}CoreAttention"),
-        ("qk_norm_heads" in features, core + "q_layernorm", f"{prefix}QueryNorm"),
-        ("qk_norm_heads" in features, core + "k_layernorm", f"{prefix}KeyNorm"),
-        ("qk_norm_after_rope" in features, core + "q_layernorm", "IdentityOp"),
-        ("qk_norm_after_rope" in features, core + "k_layernorm", "IdentityOp"),
-        (_own_before_rope(features), core + "q_layernorm", _own_norm(features, naming)),
-        (_own_before_rope(features), core + "k_layernorm", _own_norm(features, naming)),
-        (
-            bool(features & {"post_attn_norm", "pre_o_norm", "proj_bias"}),
-            core + "linear_proj",
-            _projection(features, prefix),
-        ),
-        ("residual_multiplier" in features, "self_attn_bda", "bias_dropout_add"),
-        ("factor_on_attn_residual" in features, "self_attn_bda", f"{naming.stem}_residual_addition(config)"),
-        ("plain_norm" in features and "shared_pre_norm" not in features, "pre_mlp_layernorm", norm),
-        (_replaces_mlp(features), "mlp", _mlp(features, prefix)),
-        ("residual_multiplier" in features, "mlp_bda", "bias_dropout_add"),
-        ("factor_on_mlp_residual" in features, "mlp_bda", f"{naming.stem}_residual_addition(config)"),
-        *_expert_lines(features, prefix),
-    ]
-    return [(target, value) for holds, target, value in lines if holds]
-
-
-def exception_lines(features: frozenset[str], naming: Naming, values: Mapping[str, str]) -> list[tuple[str, str, str]]:
-    """(condition over `layer`, attribute path from the layer's submodules, value) of layers that lack something."""
-    core = "self_attention.submodules."
-    plain = features - {"proj_bias"}
-    projection = _projection(plain, naming.prefix) if plain & {"post_attn_norm", "pre_o_norm"} else _ROW
-    unfused = bool(features & {"plain_norm", "shared_pre_norm"})
-    path, value = ("input_layernorm", "IdentityOp") if unfused else (core + "linear_qkv", _COLUMN)
-    rows = (
-        ("some_proj_bias", "without_proj_bias", core + "linear_proj", projection),
-        ("some_input_norms", "without_input_norm", path, value),
-    )
-    return [(values.get(key, ""), target, new) for feature, key, target, new in rows if feature in features]
-
-
-def _expert_lines(features: frozenset[str], prefix: str) -> list[tuple[bool, str, str]]:
-    """What changes in layers with experts alone."""
-    if "expert_layers" not in features:
-        return []
-    layer = f"ModuleSpec(module={prefix}MoELayer, submodules=experts)"
-    bare = bool(features & {"no_pre_mlp_norm", "shared_pre_norm"})
-    return [
-        (bare, "experts.layer.pre_mlp_layernorm", "IdentityOp"),
-        (bool(features & {"own_router", "capped_router", "sparse_mixer"}), "experts.router", f"{prefix}Router"),
-        (bool(features & {"expert_post_norm", "expert_output_factor"}), "experts.layer.mlp", layer),
-    ]
-
-
-UNFUSED = frozenset({"plain_norm", "shared_pre_norm", "own_gate"})
-"""Features with which the norm before attention is a module of its own."""
-
-
-def _qkv(features: frozenset[str], prefix: str) -> str:
-    """Megatron-Bridge tells a projection with a fused norm by the tail of its class name."""
-    unfused = features & {*UNFUSED, "no_pre_attn_norm"}
-    own = prefix if "no_qkv_bias" in features else "TE"
-    return own + ("" if unfused else "LayerNorm") + "ColumnParallelLinear"
-
-
-def _own_before_rope(features: frozenset[str]) -> bool:
-    return "qk_norm_own" in features and "qk_norm_after_rope" not in features
-
-
-def _own_norm(features: frozenset[str], naming: Naming) -> str:
-    return f"{naming.prefix}QKNorm" if "qk_norm_no_bias" in features else f"{naming.stem}_qk_norm"
-
-
-def _projection(features: frozenset[str], prefix: str) -> str:
-    if "proj_bias" in features:
-        return f"{prefix}AttentionOutputLinear"
-    return prefix + ("PreNorm" if "pre_o_norm" in features else "PostNorm") + "RowParallelLinear"
-
-
-def _replaces_mlp(features: frozenset[str]) -> bool:
-    return bool(features & {"post_mlp_norm", "pre_down_norm", "no_pre_mlp_norm", "plain_norm", "shared_pre_norm"})
-
-
-def _mlp(features: frozenset[str], prefix: str) -> str:
-    unfused = features & {"no_pre_mlp_norm", "plain_norm", "shared_pre_norm"}
-    first = "TEColumnParallelLinear" if unfused else "TELayerNormColumnParallelLinear"
-    own = "Post" if "post_mlp_norm" in features else "Pre" if "pre_down_norm" in features else ""
-    second = f"{prefix}{own}NormRowParallelLinear" if own else "TERowParallelLinear"
-    return f"ModuleSpec(module=MLP, submodules=MLPSubmodules(linear_fc1={first}, linear_fc2={second}))"

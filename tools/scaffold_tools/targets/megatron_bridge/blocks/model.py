@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from scaffold_tools.blueprint.facts import Blueprint, Expression, Gap
+from scaffold_tools.targets.megatron_bridge.blocks.features import BLOCK_FEATURES, needs_layer_spec
 
 
 @dataclass(frozen=True)
@@ -112,8 +113,6 @@ class BlockPlan:
     @property
     def layer_spec(self) -> str | None:
         """Public name of the generated layer-spec function, or None where the stock spec suffices."""
-        from scaffold_tools.targets.megatron_bridge.blocks.fragments import BLOCK_FEATURES, needs_layer_spec
-
         if not needs_layer_spec(self.features):
             return None
         kind = "block" if self.features & (BLOCK_FEATURES | {"plain_norm"}) else "layer"
