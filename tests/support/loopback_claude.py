@@ -154,7 +154,7 @@ def loopback_claude(*steps: Step, info: dict[str, Any] | Status = INFO) -> Itera
     claude = Claude(steps, info)
     handler = type("Handler", (_Handler,), {"claude": claude})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     claude.url = f"http://127.0.0.1:{server.server_address[1]}"
     try:
