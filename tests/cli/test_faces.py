@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -41,11 +42,13 @@ def test_help_imports_nothing_heavy(name: str) -> None:
 
 def test_help_takes_under_a_fifth_of_a_second() -> None:
     def seconds() -> float:
-        started = time.perf_counter()
+        """Processor time: the clock on the wall measures the other tests, too."""
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run([sys.executable, "-m", "scaffold.cli", "--help"], check=True, capture_output=True)
-        return time.perf_counter() - started
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
-    assert any(seconds() < 0.2 for _ in range(20))
+    assert any(seconds() < 0.2 for _ in range(5))
 
 
 def test_every_command_has_help_and_an_option_for_json(scaffold: Scaffold) -> None:
