@@ -24,6 +24,9 @@ def grade(task: Eval, place: Workplace, answer: str, lane: EarlyLane) -> Grading
 
 def _decide(check: Check, place: Workplace, answer: str, lane: EarlyLane) -> tuple[bool, str]:
     if check.verify is not None:
+        tampered = place.tampered()
+        if tampered is not None:
+            return False, f"the run {tampered} is about another model than the task began with"
         return _verify(check.verify, place.folder, lane)
     if check.unchanged is not None:
         return _unchanged(check.unchanged, place)

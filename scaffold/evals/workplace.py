@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from scaffold.evals.values import Configuration, Eval, NewModel, Replace
 from scaffold.lane import EarlyLane
+from scaffold.run_folder import FILES as VALUES
+from scaffold.run_folder import HOME
 from scaffold.skillpack.install import install
 from scaffold.skillpack.read import read_skills
 from scaffold_tools.errors import BadInput
 
 FILES = PurePosixPath("evals/files")
+INVENTORY = VALUES["inventory"]
 
 
 @dataclass(frozen=True)
@@ -22,6 +27,26 @@ class Workplace:
     folder: Path
     given: dict[str, bytes]
     """Path relative to the folder -> content, of the task's files."""
+    models: dict[str, Any]
+    """Run folder -> which model it is about. An agent may run the tool again; it has no reason to change the model."""
+
+    def tampered(self) -> str | None:
+        """The first run that is about another model now."""
+        now = models_of(self.folder)
+        return next((run for run, model in self.models.items() if now.get(run) != model), None)
+
+
+def models_of(folder: Path) -> dict[str, Any]:
+    """Config, tensors and place of the model of each run; how it was linked may differ."""
+    found: dict[str, Any] = {}
+    for path in sorted(folder.glob(f"{HOME}/*/{INVENTORY}")):
+        try:
+            inventory = json.loads(path.read_text(encoding="utf-8"))
+            place = str((folder / (inventory["source"]["path"] or "")).resolve())
+            found[path.parent.name] = (inventory["config"], inventory["tensors"], place)
+        except (OSError, ValueError, KeyError, TypeError):
+            found[path.parent.name] = None
+    return found
 
 
 def prepare(folder: Path, skill: Path, task: Eval, configuration: Configuration, lane: EarlyLane) -> Workplace:
@@ -47,7 +72,7 @@ def prepare(folder: Path, skill: Path, task: Eval, configuration: Configuration,
         _replace(folder, edit)
     if configuration == "with_skill":
         install(folder, read_skills(skill.parent))  # all of them: choosing is part of the task
-    return Workplace(folder, given)
+    return Workplace(folder, given, models_of(folder))
 
 
 def _new_model(folder: Path, wanted: NewModel, lane: EarlyLane) -> None:

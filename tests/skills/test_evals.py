@@ -14,8 +14,8 @@ from scaffold.evals import __main__ as evals
 from scaffold.evals import bench, triggers
 from scaffold.evals.agent import answer_of, run_agent, split_command, tokens_of
 from scaffold.evals.grade import grade
-from scaffold.evals.values import Check, Eval, Grading, Measured, Timing, load_evals, load_triggers
-from scaffold.evals.workplace import prepare
+from scaffold.evals.values import Check, Eval, Grading, Measured, Timing, Verify, load_evals, load_triggers
+from scaffold.evals.workplace import Workplace, models_of, prepare
 from scaffold.lane import EarlyLane
 from scaffold.skillpack.read import read_skills
 from scaffold_tools.errors import BadInput
@@ -66,6 +66,29 @@ def test_no_task_is_passed_by_an_agent_that_does_nothing(skill: Any, tmp_path: P
             place = prepare(tmp_path / task.id, skill.folder, bare, "with_skill", unused)
             grading = grade(task, place, "Done.", unused)
         assert grading.summary["pass_rate"] < 1, task.id
+
+
+def test_a_run_that_is_about_another_model_now_is_not_even_measured(tmp_path: Path) -> None:
+    """Proving an easier model is no way to pass; linking the same one in another way is fine."""
+    run = tmp_path / ".scaffold" / "tide"
+    run.mkdir(parents=True)
+
+    def about(path: str, layers: int) -> None:
+        value = {"source": {"path": path, "link": path}, "config": {"num_hidden_layers": layers}, "tensors": None}
+        (run / "inventory.json").write_text(json.dumps(value), encoding="utf-8")
+
+    about(str(tmp_path / "tide"), 6)
+    place = Workplace(tmp_path, {}, models_of(tmp_path))
+    about("tide", 6)
+    assert place.tampered() is None
+    for path, layers in (("tide", 0), ("easier", 6)):
+        about(path, layers)
+        assert place.tampered() == "tide"
+    task = Eval("one", "p", "o", (), ("proven",), (Check("proven", verify=Verify("tide")),))
+    with EarlyLane() as unused:
+        (one,) = grade(task, place, "", unused).expectations
+    assert not one.passed
+    assert "another model" in one.evidence
 
 
 @each_skill
