@@ -97,7 +97,7 @@ def build(
         not_measured=tuple(_not_measured(evidence)),
         gaps=paragraphs(left),
         closed=paragraphs(closed),
-        facts=tuple(_fact_row(fact) for fact in blueprint.facts) if blueprint else (),
+        facts=(*_stored_rows(blueprint), *(_fact_row(fact) for fact in blueprint.facts)) if blueprint else (),
         files=tuple((change.path, change.summary) for change in plan.changes) if plan else (),
         source_url=links.hub_url(inventory.source),
         provenance=tuple(_provenance(inventory, evidence, tool)),
@@ -198,6 +198,18 @@ def _fact_row(fact: Fact) -> tuple[str, str, str, str]:
     value = str(fact.value)
     shown = value if len(value) <= 80 else value[:77] + "..."
     return fact.name, shown, fact.certainty, "; ".join(item.detail for item in fact.evidence)
+
+
+def _stored_rows(blueprint: Blueprint) -> Iterable[tuple[str, str, str, str]]:
+    """How a quantised checkpoint stores its weights: a row for each form."""
+    stored = blueprint.stored
+    for group in stored.groups if stored else ():
+        assert stored is not None
+        parts = ", ".join([group.values, *(part for part, _ in group.parts)])
+        block = "x".join(map(str, group.block)) if group.block else "none"
+        count = f"{group.tensors} weights" if group.tensors else "weights as declared"
+        why = "; ".join(item.detail for item in stored.evidence)
+        yield "stored", f"{group.format}, {count}, block {block}, tensors {parts}", stored.certainty, why
 
 
 def _provenance(inventory: Inventory, evidence: Evidence | None, tool: str) -> Iterable[tuple[str, str]]:

@@ -60,6 +60,8 @@ def _rows(found: Classification) -> Iterator[tuple[str, str, str]]:
         yield "layers", pattern.summary, pattern.key
     quantised = found.quantisation
     yield ("quantised", _format(quantised), _because(quantised.evidence)) if quantised else ("quantised", "no", "")
+    if quantised:
+        yield "way out", _way_out(quantised), ""
     if quantised and quantised.left_alone:
         yield (
             "left alone",
@@ -75,6 +77,17 @@ def _rows(found: Classification) -> Iterator[tuple[str, str, str]]:
 
 def _because(evidence: tuple[Evidence, ...]) -> str:
     return "\n".join(item.detail for item in evidence[:3])
+
+
+def _way_out(quantised: Quantisation) -> str:
+    """What can be done about it; the formats that a target undoes are its own."""
+    from scaffold.targets import TARGETS
+
+    formats = (quantised.format, *quantised.other_formats)
+    open_formats = [name for name in formats if not any(target.undoes(name) for target in TARGETS)]
+    if open_formats:
+        return f"a bf16 copy, with the library that wrote it: nothing here undoes {', '.join(open_formats)}"
+    return "new-model dequantises on import, and generates a script for a bf16 copy"
 
 
 def _format(quantised: Quantisation) -> str:

@@ -27,6 +27,8 @@ class Target:
     make_plan: Callable[..., Plan]
     describe: Callable[[Any], str]
     """One line about a profile, for doctor."""
+    undoes: Callable[[str], bool]
+    """Whether generated code dequantises weights that are stored in this format."""
 
 
 def _read_profile(repo: Path | None, site_packages: Path | None) -> Any:
@@ -64,7 +66,13 @@ def _describe(profile: Any) -> str:
     return f"{len(profile.registrations)} architectures registered, {profile.construction} style"
 
 
-TARGETS = (Target("megatron-bridge", _read_profile, _supported_by, _default_root, _make_plan, _describe),)
+def _undoes(format_name: str) -> bool:
+    from scaffold_tools.targets.megatron_bridge.quantised.kernels import KERNELS
+
+    return any(format_name in row.formats for row in KERNELS)
+
+
+TARGETS = (Target("megatron-bridge", _read_profile, _supported_by, _default_root, _make_plan, _describe, _undoes),)
 
 
 def find_target(name: str) -> Target:

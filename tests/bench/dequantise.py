@@ -143,6 +143,7 @@ def measure(form: Form, folder: Path, weights: int, times: int) -> dict[str, Any
     write_source(form, folder / "source", weights)
     render_script(form, folder / "dequant_x.py")
     job = Path(__file__).with_name("measure_copy.py")
+    load = os.getloadavg()[0]
     command = [lane.python, job, folder / "dequant_x.py", folder / "source", folder / "copy", times]
     environ = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
     done = subprocess.run([str(word) for word in command], env=environ, check=True, capture_output=True, text=True)
@@ -156,6 +157,7 @@ def measure(form: Form, folder: Path, weights: int, times: int) -> dict[str, Any
         "script_gb_s": (found["read"] + found["written"]) / script / 1e9,
         "share": plain / script,
         "cores": found["cores"],
+        "load": load,
     }
 
 

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from scaffold import checklist, outcome
-from scaffold_tools.blueprint.facts import Blueprint, Fact, Gap, KeyUse
+from scaffold_tools.blueprint.facts import Blueprint, Fact, Gap, KeyUse, Stored, StoredGroup
 from scaffold_tools.blueprint.facts import Evidence as Reason
 from scaffold_tools.source.inventory import Inventory, Source
 from scaffold_tools.verify.evidence import Check, Evidence
@@ -188,3 +188,14 @@ def test_gaps_decide_the_exit_code_before_failures_do() -> None:
     assert outcome.exit_code((), bad) == 1
     assert outcome.exit_code((GAP,), bad) == 3
     assert outcome.exit_code((GAP,), evidence(*PASSED)) == 3
+
+
+def test_how_weights_are_stored_is_a_row_with_its_evidence() -> None:
+    parts = (("weight_scale_inv", ".weight_scale_inv"),)
+    group = StoredGroup("fp8-block", 8, (128, 128), "weight", ".weight", ".weight", parts, (), 14)
+    stored = Stored((group,), certainty="constrained", evidence=(Reason("tensor", "q_proj.weight is F8_E4M3"),))
+    text = made(*PASSED, blue=blueprint(stored=stored))
+    (row,) = [line for line in text.splitlines() if line.startswith("| `stored`")]
+    assert "fp8-block, 14 weights, block 128x128, tensors weight, weight_scale_inv" in row
+    assert "q_proj.weight is" in row
+    assert "| `stored`" not in made(*PASSED)

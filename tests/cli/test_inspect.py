@@ -98,6 +98,20 @@ def test_the_table_says_what_and_why(scaffold: Scaffold) -> None:
         assert said in out, said
 
 
+def test_a_quantised_model_is_shown_with_its_way_out(scaffold: Scaffold) -> None:
+    for folder in ("deepseek-ai--DeepSeek-V3", "nvidia--Qwen3-235B-A22B-NVFP4", "openai--gpt-oss-20b"):
+        assert "dequantises on import" in " ".join(scaffold("inspect", CONFIGS / folder).out.split())
+    assert "way out" not in scaffold("inspect", CONFIGS / "Qwen--Qwen3-8B").out
+
+
+def test_a_format_that_nothing_undoes_has_another_way_out(scaffold: Scaffold, tmp_path: Path) -> None:
+    config = json.loads((CONFIGS / "Qwen--Qwen3-8B" / "config.json").read_text(encoding="utf-8"))
+    (tmp_path / "config.json").write_text(json.dumps({**config, "quantization_config": {"quant_method": "vptq"}}))
+    out = " ".join(scaffold("inspect", tmp_path).out.split())
+    assert "with the library that" in out
+    assert "dequantises on import" not in out
+
+
 def test_inspect_writes_nothing(scaffold: Scaffold, workdir: Path) -> None:
     assert scaffold("inspect", FOLDERS[0]).code == 0
     assert files_in(workdir) == set()

@@ -218,13 +218,13 @@ class Mutant(NamedTuple):
 
 MUTANTS = (
     Mutant("transformers-fp8-blocks", "repeat_interleave(block_size[1]", "repeat_interleave(block_size[0]"),
-    Mutant("compressed-tensors-fp8-blocks-uneven", ".mul_(factor)", ".mul_(factors[0, 0])"),
-    Mutant("transformers-fp8-blocks", ".mul_(256.0)", ".mul_(128.0)"),
-    Mutant("transformers-fp8-blocks", " & ~0x4000", ""),
+    Mutant("compressed-tensors-fp8-blocks-uneven", "values[part], factor)", "values[part], factors[0, 0])"),
+    Mutant("transformers-fp8-blocks", "factor * 256.0", "factor * 128.0"),
+    Mutant("transformers-fp8-blocks", ".bitwise_and_(~0x4000)", ""),
     Mutant("nvidia-modelopt-nvfp4", "(code & 0x70) << 21", "(code & 0x70) << 20"),
     Mutant("nvidia-modelopt-nvfp4", "(code & 0x08) << 12", "(code & 0x08) << 11"),
     Mutant("compressed-tensors-nvfp4", "scale.float() / divisor", "scale.float() * divisor"),
-    Mutant("compressed-tensors-mxfp4", "- 127", "- 126"),
+    Mutant("compressed-tensors-mxfp4", "float8_e8m0fnu).float()", "float8_e8m0fnu).float() * 2"),
     Mutant("transformers-mxfp4-blocks", "return weight.transpose(-1, -2).contiguous()", "return weight"),
     Mutant("compressed-tensors-int4-groups", "2 ** (bits - 1)", "2**bits"),
     Mutant("compressed-tensors-int4-groups-zero-points", "if zero_point is not None:", "if False:"),
@@ -235,7 +235,7 @@ MUTANTS = (
     Mutant("bitsandbytes-nf4-nested", ' + told["nested_offset"]', ""),
     Mutant("bitsandbytes-int8", "127.0", "128.0"),
     Mutant("nvidia-modelopt-int4-rows", "dim=-2).flatten(-3, -2)", "dim=-1).flatten(-2)"),
-    Mutant("torchao-int8", ".mul_(factors[part])", ".mul_(factors[:1])"),
+    Mutant("torchao-int8", "factors[part])", "factors[:1])"),
 )
 
 

@@ -79,7 +79,7 @@ def _constants(stored: Stored, fragments: frozenset[str]) -> list[dict[str, Any]
     if "fp8_blocks" in fragments:
         block = next(group.block for group in stored.groups if group.format == "fp8-block")
         found.append({"name": "BLOCK_SIZE", "value": block, "comment": "Rows and columns that share a scale."})
-    if fragments & {"scaled", "e2m1", "fp8_blocks", "packed_integers", "gptq"}:
+    if fragments & {"scaled", "e2m1", "fp8_blocks", "packed_integers", "gptq", "awq"}:
         comment = "Weights that are computed at a time, so that they stay in the processor's cache."
         found.append({"name": "VALUES_AT_A_TIME", "value": VALUES_AT_A_TIME, "comment": comment})
     if "gptq" in fragments:
