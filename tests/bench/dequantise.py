@@ -156,6 +156,8 @@ def measure(form: Form, folder: Path, weights: int, times: int) -> dict[str, Any
         "plain_gb_s": (found["read"] + found["written"]) / plain / 1e9,
         "script_gb_s": (found["read"] + found["written"]) / script / 1e9,
         "share": plain / script,
+        "plain_cpu_s": min(found["processor"]["plain"]),
+        "script_cpu_s": min(found["processor"]["script"]),
         "cores": found["cores"],
         "load": load,
     }

@@ -57,17 +57,25 @@ def main() -> None:
     sizes = {path.name: path.stat().st_size for path in sorted(target.glob("*.safetensors"))}
     shutil.rmtree(target)
     found: dict[str, list[float]] = {"plain": [], "script": []}
+    processor: dict[str, list[float]] = {"plain": [], "script": []}
     for _ in range(times):
         for kind in found:
-            started = time.monotonic()
+            started, busy = time.monotonic(), time.process_time()
             if kind == "plain":
                 plain(source, target, sizes)
             else:
                 convert()
             found[kind].append(time.monotonic() - started)
+            processor[kind].append(time.process_time() - busy)
             shutil.rmtree(target)
     read = sum((source / name).stat().st_size for name in sizes)
-    told = {"read": read, "written": sum(sizes.values()), "cores": len(os.sched_getaffinity(0)), "seconds": found}
+    told = {
+        "read": read,
+        "written": sum(sizes.values()),
+        "cores": len(os.sched_getaffinity(0)),
+        "seconds": found,
+        "processor": processor,
+    }
     print(json.dumps(told))
 
 

@@ -121,11 +121,14 @@ def damaged(script: ModuleType, folder: Path) -> dict[str, Any]:
     infinite = {**whole, f"{name}_scale_inv": torch.full_like(scale, float("nan"))}
     values = codes.clone()
     values.view(torch.uint8)[0, 0] = 0x7F
+    negative = codes.clone()
+    negative.view(torch.uint8)[-1, -1] = 0xFF
     cases = {
         "scales lost": {name: codes},
         "scales of another shape": {name: codes, f"{name}_scale_inv": scale[:1].clone()},
         "scales are NaN": infinite,
         "a value is NaN": {**whole, name: values},
+        "a value is NaN with a sign": {**whole, name: negative},
         "integers of nothing known": {**whole, "model.other": torch.zeros(4, dtype=torch.int32)},
     }
     told = {}

@@ -56,6 +56,7 @@ def test_scales_are_found_in_whatever_shard_they_are(scenes: dict[str, Any]) -> 
         ("scales of another shape", "do not fit"),
         ("scales are NaN", "not finite"),
         ("a value is NaN", "not finite"),
+        ("a value is NaN with a sign", "not finite"),
         ("integers of nothing known", "int32"),
         ("a shard outside", "outside the checkpoint"),
         ("a shard that is missing", "missing"),
