@@ -100,6 +100,44 @@ def coverage() -> str:
     return "\n".join([head, "", *_table(("Outcome", "Types", "Which"), table)])
 
 
+def quantised_formats() -> str:
+    """Every stored format that generated code undoes, and the code that defines it."""
+    from scaffold_tools.targets.megatron_bridge.quantised.kernels import KERNELS
+
+    rows = []
+    for row in KERNELS:
+        parts = [f"`{' / '.join(item.parts)}`{'' if item.required else ' if stored'}" for item in row.arguments]
+        formats = ", ".join(f"`{name}`" for name in row.formats)
+        rows.append((formats, f"`{row.values}`", ", ".join(parts), row.reason))
+    return "\n".join(_table(("Format", "Values in", "With", "Defined by"), rows))
+
+
+def dequantise_speed() -> str:
+    """What the last `make bench-dequant` measured, from docs/dequantise-speed.json."""
+    rows = [
+        (
+            f"`{row['format']}`",
+            f"{row['read_gb']:.2f} + {row['written_gb']:.2f}",
+            f"{row['plain_gb_s']:.2f}",
+            f"{row['script_gb_s']:.2f}",
+            f"{row['share']:.0%}",
+            f"{row['plain_cpu_s']:.2f} / {row['script_cpu_s']:.2f}",
+            f"{row['cores']} cores, load {row['load']:.0f}",
+        )
+        for row in json.loads((ROOT / "docs" / "dequantise-speed.json").read_text(encoding="utf-8"))
+    ]
+    head = (
+        "Format",
+        "GB read + written",
+        "Plain, GB/s",
+        "Script, GB/s",
+        "Share",
+        "CPU seconds, plain / script",
+        "Machine",
+    )
+    return "\n".join(_table(head, rows))
+
+
 PARTS: tuple[tuple[str, str, Callable[[], str]], ...] = (
     ("README.md", "coverage", coverage),
     ("docs/cli.md", "exit-codes", exit_codes),
@@ -107,6 +145,8 @@ PARTS: tuple[tuple[str, str, Callable[[], str]], ...] = (
     ("docs/cli.md", "values", values),
     ("docs/checks.md", "checks", checks),
     ("docs/how-it-works.md", "vocabulary", vocabulary),
+    ("docs/quantised.md", "formats", quantised_formats),
+    ("docs/quantised.md", "speed", dequantise_speed),
 )
 
 
