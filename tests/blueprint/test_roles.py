@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from scaffold_tools.blueprint.roles import derive_roles
+from scaffold_tools.blueprint.roles import derive_roles, pattern_of_group
 from scaffold_tools.source.inventory import TensorInfo
 
 OBSERVED: dict[str, Any] = {
@@ -70,3 +70,14 @@ def test_without_a_table_the_names_are_the_classes_and_shapes_unknown() -> None:
     found = derive_roles(OBSERVED, None, 5)
     row = next(row for row in found.rows if row.role == "attn.q")
     assert row.layers == (0, 1, 2, 3, 4) and row.shape == ()
+
+
+def test_a_mixture_of_one_expert_counts_it_all_the_same() -> None:
+    names = ["model.layers.0.mlp.experts.0.up.weight", "model.layers.1.mlp.experts.0.up.weight"]
+    assert pattern_of_group(names, experts=True) == "model.layers.*.mlp.experts.*.up.weight"
+    assert pattern_of_group(names) == "model.layers.*.mlp.experts.0.up.weight"
+
+
+def test_a_number_beside_that_of_the_expert_stays() -> None:
+    names = [f"h.0.experts.{expert}.net.2.weight" for expert in range(3)]
+    assert pattern_of_group(names, experts=True) == "h.*.experts.*.net.2.weight"

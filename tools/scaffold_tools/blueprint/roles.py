@@ -115,7 +115,8 @@ def _patterns(observed: dict[str, Any]) -> list[TensorRole]:
     for entry in observed.get("roles", ()):
         disk = names.get(entry["tensor"]) or entry["tensor"]
         group = groups[entry["role"], entry["param"], pattern_of(disk)]
-        key = (entry["role"], entry["param"], _with_fixed_numbers(group))
+        apart = entry["role"].startswith("moe.expert.") and "stacked" not in (entry.get("packing") or "")
+        key = (entry["role"], entry["param"], pattern_of_group(group, experts=apart))
         evidence = Evidence("probe", f"the toy's {entry['tensor']} acts as {entry['role']}")
         rows.setdefault(
             key,
@@ -126,13 +127,16 @@ def _patterns(observed: dict[str, Any]) -> list[TensorRole]:
     return list(rows.values())
 
 
-def _with_fixed_numbers(names: list[str]) -> str:
+def pattern_of_group(names: list[str], *, experts: bool = False) -> str:
     """The pattern of names of one role: the layer's number is `*`, and so is any later one that varies (experts).
 
-    One that does not vary is no index of this role: `nn.Sequential` names its members by numbers.
+    One that does not vary is no index of this role: `nn.Sequential` names its members by numbers. A mixture of one
+    expert (`experts`: the tensors are those of experts one by one) counts it all the same.
     """
     found = [NUMBER.findall(name) for name in names]
     fixed = [place for place in range(1, len(found[0])) if len({numbers[place] for numbers in found}) == 1]
+    if experts and len(fixed) == len(found[0]) - 1:
+        fixed = fixed[1:]
     places = iter(range(len(found[0])))
     return NUMBER.sub(lambda match: match.group() if next(places) in fixed else "*", names[0])
 
