@@ -108,6 +108,11 @@ UNKNOWN = {
         "_weight_scale": ("F32", lambda o, i: [o, 1]),
         "_weight_act_pre_scale": ("F32", lambda o, i: [i]),
     },
+    "torchao packed for a kernel": {
+        "_weight_qdata": ("I8", lambda o, i: [o, i // 2]),
+        "_weight_scale": ("BF16", lambda o, i: [i // 64, o]),
+        "_weight_zero_point": ("BF16", lambda o, i: [i // 64, o]),
+    },
     "packed integers without their shape": {
         "weight_packed": ("I32", lambda o, i: [o, i // 8]),
         "weight_scale": ("BF16", groups(32)),

@@ -179,6 +179,12 @@ def scaled_by(kind: str) -> Callable[[Parts], bool]:
     return lambda parts: _scale_kind(parts) == kind
 
 
+def scales_by_row(parts: Parts) -> bool:
+    """torchao's scales are of the tensor, or their first axis is that of the values: not turned round for a kernel."""
+    values, scale = shape_of(parts, "_weight_qdata"), shape_of(parts, "_weight_scale")
+    return len(scale) <= len(values) and (all(size == 1 for size in scale) or scale[0] == values[0])
+
+
 def no_block(parts: Parts) -> Block:
     """One scale a tensor or row, or none that shapes tell."""
     return None

@@ -13,7 +13,7 @@ from scaffold_tools.classify.quant_stored import Stored, modules, stored_formats
 from scaffold_tools.classify.signals import Signals
 from scaffold_tools.classify.values import clean
 
-_VAGUE = frozenset({"modelopt", "mixed", "compressed-tensors"})
+_VAGUE = frozenset({"modelopt", "mixed", "compressed-tensors", "torchao"})
 """What a declaration says when it leaves the format open; nothing that is stored contradicts it."""
 
 _INDEX = re.compile(r"(?<=\.)\d{1,6}(?=\.|$)")
