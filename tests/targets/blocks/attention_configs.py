@@ -27,4 +27,15 @@ SWISH: dict[str, Any] = {
     "mlp_layer_types": ["dense", "sparse"] * 2,
     "layer_types": ["full_attention"] * 4,
 }
-ATTENTIONS: dict[str, dict[str, Any]] = {"chunked": CHUNKED, "head_gate": GATED, "swish": SWISH}
+DIFFERENTIAL: dict[str, Any] = {
+    "architectures": ["DiffLlamaForCausalLM"],
+    "model_type": "diffllama",
+    "num_hidden_layers": 4,
+    "attention_bias": True,
+}
+ATTENTIONS: dict[str, dict[str, Any]] = {
+    "chunked": CHUNKED,
+    "head_gate": GATED,
+    "swish": SWISH,
+    "differential": DIFFERENTIAL,
+}

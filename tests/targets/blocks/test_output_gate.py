@@ -52,14 +52,6 @@ def test_kinds_of_layers_that_rotate_other_shares_are_a_gap(lane: LaneSession) -
     assert "one rotary table" in gap.reason
 
 
-def test_outputs_of_heads_that_are_subtracted_are_named(lane: LaneSession) -> None:
-    subtracting = {"architectures": ["DiffLlamaForCausalLM"], "model_type": "diffllama", "num_hidden_layers": 2}
-    (gap,) = [gap for gap in blueprint_of(lane, subtracting).gaps if gap.subject == "attention.heads"]
-    assert "differential attention" in gap.reason
-    assert gap.hf_source is not None
-    assert gap.hf_source.startswith("modeling_diffllama.py:")
-
-
 def test_router_logits_are_capped_where_the_config_says_so(lane: LaneSession, tmp_path: Path) -> None:
     config = GATED | {"moe_router_logit_softcapping": 30.0}
     capped = Model(config, blueprint_of(lane, config))

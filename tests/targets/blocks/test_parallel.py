@@ -44,6 +44,8 @@ RUNS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("head_gate", "tp_sp", {}),
     ("head_gate", "pp", {}),
     ("swish", "ep", {}),
+    ("differential", "tp_sp", {}),
+    ("differential", "pp", {}),
     ("selective", "tp_sp", {}),
     ("short_conv", "tp_sp", {}),
     ("lru", "tp_sp", {}),

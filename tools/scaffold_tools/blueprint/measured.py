@@ -32,7 +32,7 @@ SOME_MODELS = (
         "head.activation",
         "bias.o.layers",
     ),
-    *("attention.key_bias", "attention.keep"),
+    *("attention.key_bias", "attention.keep", "attention.difference"),
     *("mlp.layers", "mixer.layers", "position.", "attention.temperature", "attention.selection", "indexer."),
     *("attention.chunk", "attention.gate", "mlp.activation.beta", "mlp.clamp", "mlp.up_offset"),
 )

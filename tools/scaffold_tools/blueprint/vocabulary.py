@@ -54,6 +54,10 @@ ROLES: tuple[RoleRow, ...] = (
     RoleRow("attn.output_gate", "projection of another gate on it, or of one number a head: see attention.gate.curve"),
     RoleRow("attn.key_bias.proj", "projection of all values of a key to one number a key/value head [groups, V]"),
     RoleRow("attn.key_bias.rate", "factor on softplus of that number, before exp [groups]"),
+    RoleRow("attn.difference.q1", "lambda of differential attention: exp(q1.k1) - exp(q2.k2) + start [head_dim]"),
+    RoleRow("attn.difference.k1", "as attn.difference.q1"),
+    RoleRow("attn.difference.q2", "as attn.difference.q1"),
+    RoleRow("attn.difference.k2", "as attn.difference.q1"),
     RoleRow("residual.attn", "factor of each channel on the residual to which attention is added [H]"),
     RoleRow("residual.mlp", "factor of each channel on the residual to which the MLP is added [H]"),
     RoleRow("attn.sinks", "one learnt softmax offset a head"),
@@ -196,6 +200,15 @@ FACTS: tuple[FactRow, ...] = (
     FactRow(
         "attention.key_bias", "bool", "every key adds exp(rate * softplus(projection of its values)) to its scores"
     ),
+    FactRow(
+        "attention.difference",
+        "bool",
+        "heads i and i + heads/2 have the values of both, and give (1 - start) * rmsnorm(first - lambda * second)",
+    ),
+    FactRow("attention.difference.base", "float", "base in start = base - drop * exp(-rate * layer)"),
+    FactRow("attention.difference.drop", "float", "drop in it"),
+    FactRow("attention.difference.rate", "float", "rate in it"),
+    FactRow("attention.difference.eps", "float", "epsilon of that RMSNorm, which has no weight"),
     FactRow(
         "indexer.layers", "list[bool] per layer", "the layer has an indexer; the others use an earlier one's choice"
     ),

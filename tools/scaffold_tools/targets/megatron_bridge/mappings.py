@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from scaffold_tools.blueprint.facts import Blueprint, Gap, TensorRole
 from scaffold_tools.blueprint.rules import OWN
+from scaffold_tools.targets.megatron_bridge.blocks.difference import is_differential
 from scaffold_tools.targets.megatron_bridge.delta_rules import map_delta
 from scaffold_tools.targets.megatron_bridge.emission import config_path, plain_key
 from scaffold_tools.targets.megatron_bridge.latent_mappings import ROTATED_ROWS, rotated_rows
@@ -50,7 +51,7 @@ NAMES: tuple[tuple[str, str], ...] = (
 )
 """Role -> parameter of GPTModel with the Transformer Engine spec, `.weight` or `.bias` left out."""
 
-PARAMETERS = ("mlp.act.", "attn.key_bias.rate", "residual.")
+PARAMETERS = ("mlp.act.", "attn.key_bias.rate", "attn.difference.", "residual.")
 """Beginnings of roles of tensors that are no weight or bias of a module: blocks give their whole names."""
 
 GROUPS: tuple[tuple[str, str], ...] = (
@@ -101,6 +102,8 @@ class Joined:
     """Name of the class for tensors that are stored [in, out]."""
     local: str = ""
     """Kind of the class, where the family's folder brings it along."""
+    differential: bool = False
+    """For heads that are subtracted from each other, and for no others."""
 
 
 JOINED: tuple[Joined, ...] = (
@@ -112,6 +115,16 @@ JOINED: tuple[Joined, ...] = (
         "the rows of a query head and of its gate follow each other",
         "",
         "joined_gated_qkv",
+    ),
+    Joined(
+        ("attn.q", "attn.k", "attn.v"),
+        ("q", "k", "v"),
+        "attn.qkv",
+        "PairedQKVMapping",
+        "key heads whose outputs are subtracted become neighbours",
+        "",
+        "joined_paired_qkv",
+        differential=True,
     ),
     Joined(
         ("attn.q", "attn.k", "attn.v"),
@@ -215,7 +228,7 @@ def map_roles(blueprint: Blueprint, overrides: Mapping[str, str] | None = None) 
     gaps: list[Gap] = []
     rest = [row for row in blueprint.roles if row.role != "buffer" and not row.role.startswith(ELSEWHERE)]
     for param in ("weight", "bias"):
-        for joined in JOINED:
+        for joined in _joined(blueprint):
             rest = _join(joined, param, rest, names, (fused, local))
     for row in rest:
         outcome = _single(row, blueprint, names, local)
@@ -250,6 +263,12 @@ def map_roles(blueprint: Blueprint, overrides: Mapping[str, str] | None = None) 
     gaps.extend(_collisions(renames, fused))
     ignored = tuple(row.pattern for row in blueprint.roles if row.role == "buffer")
     return Mappings(tuple(_ordered(renames)), tuple(fused), ignored, tuple(gaps), tuple(local.values()))
+
+
+def _joined(blueprint: Blueprint) -> list[Joined]:
+    """The rows for this kind of attention; those of MLPs are for all."""
+    differential = is_differential(blueprint)
+    return [row for row in JOINED if row.target != "attn.qkv" or row.differential == differential]
 
 
 def _join(
@@ -412,6 +431,7 @@ def mapping_words(mappings: Mappings, blueprint: Blueprint) -> dict[str, object]
     rows = [Local(name, kind) for name, kind in OWN_ROWS if name in used - known]
     classes = [*mappings.local, *shared]
     bases = {"gate_up": "GatedMLPMapping", "qkv": "QKVMapping", "gated_qkv": "QKVMapping", "q_kv": "QKVMapping"}
+    bases["paired_qkv"] = "QKVMapping"
     bases["head_norms"] = "ReplicatedMapping"
     names = {bases[local.kind.removeprefix("joined_")] for local in classes}
     names |= {"GatedMLPMapping"} if STACKED_PAIR in used else set()

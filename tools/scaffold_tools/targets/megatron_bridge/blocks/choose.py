@@ -9,6 +9,7 @@ from scaffold_tools.blueprint.facts import Blueprint
 from scaffold_tools.errors import BadInput
 from scaffold_tools.targets.megatron_bridge.blocks.attention import ROWS as ATTENTION
 from scaffold_tools.targets.megatron_bridge.blocks.delta import ROWS as DELTA
+from scaffold_tools.targets.megatron_bridge.blocks.difference import ROWS as DIFFERENCE
 from scaffold_tools.targets.megatron_bridge.blocks.embedding import ROWS as EMBEDDING
 from scaffold_tools.targets.megatron_bridge.blocks.ends import ROWS as ENDS
 from scaffold_tools.targets.megatron_bridge.blocks.exceptions import ROWS as EXCEPTIONS
@@ -44,6 +45,7 @@ ROWS: tuple[BlockRow, ...] = (
     *EXCEPTIONS,
     *ENDS,
     *KEY_BIAS,
+    *DIFFERENCE,
     *ROPE,
     *QK_NORM,
     *ATTENTION,

@@ -53,7 +53,7 @@ def expand(features: frozenset[str]) -> frozenset[str]:
     """Features of shared classes that follow from those of the rows."""
     if features & SELF_ATTENTION_FEATURES:
         features = features | {"self_attention"}
-    if "core_attention" in features and "eager_attention" not in features:
+    if "core_attention" in features and not features & {"eager_attention", "difference"}:
         features = features | {"fused_core_attention"}
     if features & OWN_LATENT:
         own = "own_sparse_attention" if "key_selection" in features else "own_latent_attention"

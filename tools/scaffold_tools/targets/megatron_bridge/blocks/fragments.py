@@ -198,6 +198,18 @@ FRAGMENTS: tuple[Fragment, ...] = (
     ),
     Fragment("core_attention_fused", _any("fused_core_attention")),
     Fragment(
+        "difference",
+        _any("difference"),
+        (
+            _CONFIG,
+            _TENSOR,
+            Import("megatron.core.tensor_parallel", "copy_to_tensor_model_parallel_region"),
+            Import("megatron.core.transformer.utils", "make_sharded_tensors_for_checkpoint"),
+        ),
+        ("math", "torch", "torch.nn.functional as F"),
+        ("TEDotProductAttention",),
+    ),
+    Fragment(
         "core_attention_eager",
         _any("eager_attention"),
         (

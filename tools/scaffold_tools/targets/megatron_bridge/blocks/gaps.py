@@ -41,6 +41,18 @@ ROWS: tuple[GapRow, ...] = (
         "the offset in the softmax of the core attention of the modeling module",
     ),
     GapRow(
+        "attention.difference",
+        lambda blueprint, features: (
+            "difference" in features
+            and (
+                has(blueprint, "attn.sinks")
+                or bool(features & {"eager_attention", "layer_windows", "chunks", "qk_norm_after_rope"})
+            )
+        ),
+        "heads that are subtracted from each other, together with another core attention of the family's own",
+        "both in the core attention of the modeling module",
+    ),
+    GapRow(
         "moe.expert.down",
         lambda blueprint, features: is_moe(blueprint) and not routes(blueprint),
         "there are experts, but how tokens reach them was not measured",

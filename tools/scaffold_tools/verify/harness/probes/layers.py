@@ -51,6 +51,8 @@ class Layer:
 
     score_bias: torch.Tensor | None = None
     """[heads, 1, S]: what keys compute and add to the scores, once that was measured."""
+    single_values: torch.Tensor | None = None
+    """[heads, S, head_dim]: the values of each head alone where heads have those of two, once that was measured."""
     residual_factors: dict[str, str] = field(default_factory=dict)
     """Role -> tensor of the factors, one a channel, on the residual to which a sublayer is added."""
     choice: Choice | None = None

@@ -14,6 +14,7 @@ from probes.graph.values import bend, clean, ratio
 from probes.layers import Layer, Skeleton, assemble, unused_operators
 from probes.mixers.attention import added_scores, fit_alibi, is_rounded, read_heads, score_bend, span, visible
 from probes.mixers.delta import NORM_ROLE as GATED_NORM
+from probes.mixers.difference import difference_facts, find_difference, settle_difference
 from probes.mixers.gate import Gate, output_gate
 from probes.mixers.key_bias import KeyBias, find_key_bias
 from probes.mixers.kinds import KINDS
@@ -132,6 +133,7 @@ def _layers(book: Notebook, skeleton: Skeleton, tensors: dict[str, torch.Tensor]
             where.setdefault(name, place)
     settle_routing(book, columns, where)
     settle_some_layers(book, columns, where)
+    settle_difference(book, columns, where)
     columns["rope"] = _same_tables(columns.get("rope", []))
     for name, values in columns.items():
         if values and len(values) == _expected(name, skeleton):
@@ -269,6 +271,9 @@ def _attention_of(book: Notebook, graph: Graph, layer: Layer, found: dict[str, t
     """The heads of one attention, or None; facts of its mask, positions and output go into `found`."""
     product = layer.site.product.where
     heads = None
+    difference = book.attempt("attention.difference", lambda: find_difference(graph, layer), product)
+    if difference is not None:
+        found |= difference_facts(book, layer, difference)
     if layer.latent is None:
         heads = book.attempt("attention.heads", lambda: read_heads(graph, layer), product)
     else:
@@ -291,7 +296,7 @@ def _attention_of(book: Notebook, graph: Graph, layer: Layer, found: dict[str, t
         found["position.alibi.rounded"] = (is_rounded(graph, layer), product)
     elif added is not None:
         book.fail("position.kind", "something that is neither a mask nor ALiBi is added to the scores", product)
-    gate = output_gate(graph, layer)
+    gate = output_gate(graph, layer) if difference is None else Gate("none")
     found |= _gate_facts(book, graph, layer, gate)
     rest = [one for one in layer.inside if one is not gate.projection and one not in indexer]
     if rest:

@@ -393,8 +393,9 @@ def randomise(model: Any, seed: int) -> None:
     """Every parameter and persistent float buffer gets random values of a size that keeps activations near one.
 
     Norm weights are U(0.5, 1.5), vectors that add (biases, sinks) N(0, 1/4), router corrections N(0, 1/100), matrices
-    N(0, 1/fan_in), embeddings N(0, 4/width), which keeps the logits of tied models near one. Tied tensors are written
-    once. Nothing stays at what its class initialises.
+    N(0, 1/fan_in), vectors that the class draws around zero so small that products of two are N(0, 1/4), embeddings
+    N(0, 4/width), which keeps the logits of tied models near one. Tied tensors are written once. Nothing stays at what
+    its class initialises.
     """
     import torch
 
@@ -424,6 +425,8 @@ def _random_like(module: str, name: str, tensor: Any, generator: Any) -> Any:
         return normal * 0.5
     if name == "A_log":  # rates of 0.05 to 0.4: a fast one makes the kernels of linear attention noisy in fp32
         return uniform * 2 - 3
+    if tensor.dim() == 1 and bool(tensor.min() < 0 < tensor.max()):  # products of two stay below one, even in exp
+        return normal * 0.7 * tensor.numel() ** -0.25
     if tensor.dim() <= 1:  # norm weights, skip weights, scales
         return uniform + 0.5
     if "embedding" in lowered:

@@ -41,12 +41,12 @@ def read_heads(graph: Graph, layer: Layer) -> Heads:
     """
     q_value, k_value = unscaled(graph, layer.site.q), unscaled(graph, layer.site.k)
     count = graph.tensors[layer.site.q].shape[0]
-    _refuse_differences(graph, layer)
-    q = _arrange(graph, q_value, count)
+    q = arrange(graph, q_value, count)
     k_all = graph.tensors[layer.site.k].transpose(1, 2).double()
     k_all = k_all * _undo(graph, k_value, layer.site.k)
     k, groups = _distinct(k_all)
-    v, value_groups = _distinct(graph.tensors[layer.site.v].double())
+    single = graph.tensors[layer.site.v].double() if layer.single_values is None else layer.single_values
+    v, value_groups = _distinct(single)
     if groups != value_groups:
         raise Unmeasured(f"{groups} key heads and {value_groups} value heads")
     packing, parts = _parts(graph, layer, groups, q, v)
@@ -58,17 +58,6 @@ def read_heads(graph: Graph, layer: Layer) -> Heads:
     before_q, after_q = _around_rope(graph, q_norm, after, (clipped["q"], q))
     before_k, after_k = _around_rope(graph, k_norm, after, (clipped["k"], k))
     return Heads(after_q, after_k, v, before_q, before_k, groups, packing, clip, after)
-
-
-def _refuse_differences(graph: Graph, layer: Layer) -> None:
-    """Raise where the outputs of two heads are subtracted from each other, each with the values of both."""
-    wide = graph.tensors[layer.site.v].shape[-1] == 2 * graph.tensors[layer.site.q].shape[-1]
-    operators = {node.op for node in unused_operators(graph, layer.site.context, layer.attended)}
-    if wide and "sub" in operators:
-        raise Unmeasured(
-            "differential attention (arXiv 2410.05258): two halves of the heads are subtracted, each head with the"
-            " values of both; core attention in megatron-core has one softmax a head and values as wide as keys"
-        )
 
 
 def _direct(graph: Graph, layer: Layer) -> set[int]:
@@ -88,11 +77,11 @@ def _around_rope(
     if norm is None:
         return projected, final
     if after:
-        return projected, _arrange(graph, norm.source, count)
-    return _arrange(graph, norm.y, count), final
+        return projected, arrange(graph, norm.source, count)
+    return arrange(graph, norm.y, count), final
 
 
-def _arrange(graph: Graph, value: int, count: int) -> torch.Tensor:
+def arrange(graph: Graph, value: int, count: int) -> torch.Tensor:
     """A value as [heads, S, dim]."""
     tensor, length = graph.tensors[value].double(), graph.length
     dim = tensor.numel() // (count * length)
@@ -211,7 +200,7 @@ def _feeds(graph: Graph, layer: Layer, part: torch.Tensor, q: torch.Tensor) -> b
     """Whether these rows are the queries: at position 0 nothing is rotated; a norm in between is compared directly."""
     norm = layer.norms.get("norm.q")
     if norm is not None:
-        seen = _arrange(graph, norm.source, q.shape[0])
+        seen = arrange(graph, norm.source, q.shape[0])
         if misfit(seen[:, 0], part[:, 0]) < TOLERANCE:
             return True
     return misfit(_clipped_like(part[:, 0], q[:, 0]), q[:, 0]) < TOLERANCE or _scaled(part[:, 0], q[:, 0])
@@ -341,7 +330,7 @@ def score_bend(graph: Graph, layer: Layer, heads: Heads) -> Bend:
     Raises:
         Unmeasured: another function lies between.
     """
-    q = _arrange(graph, unscaled(graph, layer.site.q), graph.tensors[layer.site.q].shape[0])
+    q = arrange(graph, unscaled(graph, layer.site.q), graph.tensors[layer.site.q].shape[0])
     k = heads.k if not heads.norm_after_rope else _distinct(graph.tensors[layer.site.k].transpose(1, 2).double())[0]
     raw = q @ k.repeat_interleave(q.shape[0] // k.shape[0], dim=0).transpose(1, 2)
     length = graph.length
