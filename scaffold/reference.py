@@ -102,13 +102,13 @@ def coverage() -> str:
 
 def quantised_formats() -> str:
     """Every stored format that generated code undoes, and the code that defines it."""
-    from scaffold_tools.targets.megatron_bridge.quantised.kernels import KERNELS
+    from scaffold.targets import TARGETS
 
-    rows = []
-    for row in KERNELS:
-        parts = [f"`{' / '.join(item.parts)}`{'' if item.required else ' if stored'}" for item in row.arguments]
-        formats = ", ".join(f"`{name}`" for name in row.formats)
-        rows.append((formats, f"`{row.values}`", ", ".join(parts), row.reason))
+    rows = [
+        (", ".join(f"`{name}`" for name in formats), f"`{values}`", parts, reason)
+        for target in TARGETS
+        for formats, values, parts, reason in target.dequantisers()
+    ]
     return "\n".join(_table(("Format", "Values in", "With", "Defined by"), rows))
 
 

@@ -27,8 +27,12 @@ class Target:
     make_plan: Callable[..., Plan]
     describe: Callable[[Any], str]
     """One line about a profile, for doctor."""
-    undoes: Callable[[str], bool]
-    """Whether generated code dequantises weights that are stored in this format."""
+    dequantisers: Callable[[], list[tuple[tuple[str, ...], str, str, str]]]
+    """Stored formats that generated code undoes: (formats, part of the values, other parts, what defines them)."""
+
+    def undoes(self, format_name: str) -> bool:
+        """Whether generated code dequantises weights that are stored in this format."""
+        return any(format_name in formats for formats, *_ in self.dequantisers())
 
 
 def _read_profile(repo: Path | None, site_packages: Path | None) -> Any:
@@ -66,13 +70,19 @@ def _describe(profile: Any) -> str:
     return f"{len(profile.registrations)} architectures registered, {profile.construction} style"
 
 
-def _undoes(format_name: str) -> bool:
+def _dequantisers() -> list[tuple[tuple[str, ...], str, str, str]]:
     from scaffold_tools.targets.megatron_bridge.quantised.kernels import KERNELS
 
-    return any(format_name in row.formats for row in KERNELS)
+    rows = []
+    for row in KERNELS:
+        parts = [f"`{' / '.join(item.parts)}`{'' if item.required else ' if stored'}" for item in row.arguments]
+        rows.append((row.formats, row.values, ", ".join(parts), row.reason))
+    return rows
 
 
-TARGETS = (Target("megatron-bridge", _read_profile, _supported_by, _default_root, _make_plan, _describe, _undoes),)
+TARGETS = (
+    Target("megatron-bridge", _read_profile, _supported_by, _default_root, _make_plan, _describe, _dequantisers),
+)
 
 
 def find_target(name: str) -> Target:
