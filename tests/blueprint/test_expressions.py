@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from scaffold_tools.blueprint.expressions import Toys, evaluate, fit_layers, fit_number, fit_rounded, keys_of, shown
-from scaffold_tools.blueprint.facts import Const, Product, Rounded, Term
+from scaffold_tools.blueprint.facts import Const, Fact, Product, Rounded, Term
+from scaffold_tools.blueprint.keys import account
 
 A = {"hidden_size": 64, "heads": 4, "scalar": 37, "eps": 0.0113, "same": 7.0, "layer_types": ["s", "f", "s"], "w": 5}
 B = {
@@ -55,6 +56,31 @@ def test_values_by_layer_follow_the_list_that_tells_them_apart() -> None:
     assert found is not None
     assert evaluate(found, {"layer_types": ["f", "s"], "w": 4096}) == [None, 4096]
     assert keys_of(found) == ("layer_types", "w")
+
+
+def test_a_number_of_a_list_explains_one_value_but_not_one_a_layer() -> None:
+    a = {"hidden_size": 64, "factors": [1.1, 0.9], "factors.0": 1.1, "factors.1": 0.9}
+    b = {"hidden_size": 96, "factors": [0.8, 1.3], "factors.0": 0.8, "factors.1": 1.3}
+    toys = Toys(a, b, tuple(a))
+    found = fit_number(0.9, 1.3, toys)
+    assert found == Product((Term("factors.1"),))
+    assert evaluate(found, {"factors.1": 0.25}) == 0.25
+    assert fit_layers([1.1, 0.9], [0.8, 1.3, 0.8], toys) is None
+    by_label = Toys({**a, "layer_types": ["s", "f"]}, {**b, "layer_types": ["s", "f"]}, ("layer_types", *toys.keys))
+    assert fit_layers([1.1, 0.9], [0.8, 1.3], by_label) is None
+
+
+def test_a_list_of_which_one_number_is_explained_is_not_accounted_for() -> None:
+    variant = {
+        **{"reads": {"factors": "modeling_x.py:7"}, "attributes": {"factors": [1.1, 0.9]}, "failures": []},
+        **{"effects": {}, "facts": {}, "roles": []},
+    }
+    facts = tuple(
+        Fact(f"mlp.{name}_multiplier", 1.0, "measured", (), Product((Term(f"factors.{place}"),)))
+        for place, name in enumerate(("gate", "output"))
+    )
+    assert account({"factors": [1.1, 0.9]}, variant, facts, {})[1] == ()
+    assert [gap.subject for gap in account({"factors": [1.1, 0.9]}, variant, facts[:1], {})[1]] == ["factors"]
 
 
 def test_values_by_layer_that_no_list_explains_are_not_explained() -> None:

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from scaffold_tools.blueprint.facts import Const, Product, Rounded, Term
 from scaffold_tools.targets.megatron_bridge.emission import scalar, whole
 
-CONFIG = SimpleNamespace(width=384, heads=6, times=4)
+CONFIG = SimpleNamespace(width=384, heads=6, times=4, factors=[0.5, 0.25])
 
 
 def value(code: str) -> object:
@@ -26,6 +26,12 @@ def test_products_and_roots_stay_whole() -> None:
     assert value(whole(Product((Term("width"), Term("times"), Term("heads", -1.0))))) == 256
     assert type(value(whole(Product((Term("width", 0.5),))))) is int
     assert whole(Const(7)) == "7"
+
+
+def test_a_place_in_a_list_is_an_index() -> None:
+    code = scalar(Product((Term("factors.1"), Term("heads"))))
+    assert code == "hf_config.factors[1] * hf_config.heads"
+    assert value(code) == 1.5
 
 
 def test_half_a_width_is_a_whole_number() -> None:

@@ -10,7 +10,7 @@ import itertools
 import math
 import struct
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from scaffold_tools.blueprint.facts import Chosen, Const, Expression, LayerRule, PerLayer, Product, Rounded, Term
@@ -39,6 +39,11 @@ class Toys:
 def is_number(value: Any) -> bool:
     """An int or float that is no boolean."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def is_element(key: str) -> bool:
+    """Whether a path names one number of a list (`multipliers.0`)."""
+    return key.rpartition(".")[2].isdigit()
 
 
 def raised(expression: Expression, power: float) -> Expression | None:
@@ -188,6 +193,7 @@ def _varies(term: tuple[str, float, float, float]) -> bool:
 
 def fit_layers(a: list[Any], b: list[Any], toys: Toys, hints: Iterable[str] = ()) -> Expression | None:
     """A value a layer, by a key that has one label a layer (`layer_types`)."""
+    toys = replace(toys, keys=tuple(key for key in toys.keys if not is_element(key)))  # a list may be one a layer
     for key in ("layer_types", *toys.keys):
         labels_a, labels_b = toys.a.get(key), toys.b.get(key)
         if not _labels(labels_a, len(a)) or not _labels(labels_b, len(b)) or labels_a is None or labels_b is None:

@@ -33,7 +33,10 @@ class Const:
 
 @dataclass(frozen=True)
 class Term:
-    """`config.<key> ** power`; `key` is a dotted path (`rope_parameters.rope_theta`, dicts and attributes alike)."""
+    """`config.<key> ** power`; `key` is a dotted path (`rope_parameters.rope_theta`, dicts and attributes alike).
+
+    A number in it is a place in a list (`multipliers.0`).
+    """
 
     key: str
     power: float = 1.0

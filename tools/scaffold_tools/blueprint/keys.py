@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from scaffold_tools.blueprint.expressions import keys_of
+from scaffold_tools.blueprint.expressions import is_element, keys_of
 from scaffold_tools.blueprint.facts import Fact, Gap, KeyUse
 from scaffold_tools.blueprint.rules import RULES
 
@@ -63,6 +63,8 @@ def account(
             if other in used:
                 used.setdefault(one, used[other])
     attributes = variant["attributes"] if variant else {}
+    for key in _half_used(facts, attributes):
+        used.pop(key, None)
     broken = variant is not None and any(one["subject"] == "structure" for one in variant["failures"])
     rows: list[KeyUse] = []
     gaps: list[Gap] = []
@@ -94,6 +96,15 @@ def _consumers(facts: tuple[Fact, ...]) -> dict[str, str]:
             if any(item.source == "key" and item.detail.split(" ")[0] == key for item in fact.evidence):
                 found.setdefault(key, fact.name)
     return found
+
+
+def _half_used(facts: tuple[Fact, ...], attributes: Mapping[str, Any]) -> set[str]:
+    """Lists of which facts take some numbers, but not all."""
+    elements = {key for fact in facts for key in keys_of(fact.expression) if is_element(key)}
+    lists = {key.rpartition(".")[0] for key in elements}
+    return {
+        name for name in lists for place in range(len(attributes.get(name) or ())) if f"{name}.{place}" not in elements
+    }
 
 
 def _waiver(key: str, value: Any, variant: Mapping[str, Any] | None) -> str | None:

@@ -14,10 +14,16 @@ Scalar = Const | Product | Rounded
 
 
 def config_path(key: str, root: str = "hf_config") -> str:
-    """`rope_parameters.factor` -> `hf_config.rope_parameters["factor"]`; only `*_config` keys hold attributes."""
+    """`rope_parameters.factor` -> `hf_config.rope_parameters["factor"]`; only `*_config` keys hold attributes.
+
+    A number is a place in a list: `multipliers.0` -> `hf_config.multipliers[0]`.
+    """
     head, *rest = key.split(".")
     code, parent = f"{root}.{checked_identifier(head)}", head
     for part in rest:
+        if part.isdecimal():
+            code += f"[{int(part)}]"
+            continue
         code += f".{checked_identifier(part)}" if parent.endswith("_config") else f"[{python_literal(part)}]"
         parent = part
     return code

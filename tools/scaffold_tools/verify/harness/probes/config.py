@@ -15,13 +15,16 @@ QUIET_FILES = (
     *("loss_utils.py", "output_capturing.py"),
 )
 """Files whose reads are bookkeeping, not the model's arithmetic (beginnings of base names)."""
+SHORT_LIST = 8
+"""Longest list whose numbers are each a key of its own: a few factors, not one a layer or a frequency."""
 QUIET_FOLDERS = ("/generation/", "/torch/", "/quantizers/")
 
 
 def attributes(hf_config: Any) -> dict[str, Any]:
     """Every JSON-able attribute of a config object by dotted path, aliases included.
 
-    Dicts are kept whole and also opened (`rope_parameters` and `rope_parameters.rope_theta`).
+    Dicts are kept whole and also opened (`rope_parameters` and `rope_parameters.rope_theta`), and so are short lists
+    of floats (`multipliers.0`).
     """
     names = {name for name in vars(hf_config) if not name.startswith("_")}
     names |= {name for name in hf_config.to_dict() if not name.startswith("_")}
@@ -52,6 +55,9 @@ def _open(found: dict[str, Any], path: str, value: Any) -> None:
         for key, item in value.items():
             if "." not in str(key):
                 _open(found, f"{path}.{key}", item)
+    if isinstance(value, (list, tuple)) and len(value) <= SHORT_LIST and all(type(item) is float for item in value):
+        for index, item in enumerate(value):
+            _open(found, f"{path}.{index}", item)
 
 
 def _plain(value: Any) -> bool:
