@@ -66,10 +66,33 @@ DELTA: dict[str, Any] = {
     "linear_key_head_dim": 32,
     "linear_value_head_dim": 48,
 }
+SIDE_BY_SIDE: dict[str, Any] = {
+    **SIZES,
+    "architectures": ["FalconH1ForCausalLM"],
+    "model_type": "falcon_h1",
+    "num_hidden_layers": 2,
+    "mamba_d_ssm": 256,
+    "mamba_n_heads": 8,
+    "mamba_d_head": 32,
+    "mamba_n_groups": 2,
+    "mamba_d_state": 24,
+    "mamba_rms_norm": True,
+    "mamba_norm_before_gate": False,
+    "embedding_multiplier": 5.656854249492381,
+    "lm_head_multiplier": 0.01953125,
+    "key_multiplier": 0.39,
+    "attention_in_multiplier": 0.85,
+    "attention_out_multiplier": 0.9375,
+    "ssm_in_multiplier": 1.25,
+    "ssm_out_multiplier": 0.236,
+    "ssm_multipliers": [0.354, 0.25, 0.177, 0.5, 0.336],
+    "mlp_multipliers": [0.884, 0.589],
+}
 MIXERS: dict[str, dict[str, Any]] = {
     "delta": DELTA,
     "lru": LRU,
     "selective": SELECTIVE,
     "selective_bare_norms": BARE_NORMS,
     "short_conv": SHORT_CONV,
+    "side_by_side": SIDE_BY_SIDE,
 }

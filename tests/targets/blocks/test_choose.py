@@ -71,6 +71,8 @@ def test_every_row_is_shown_by_a_model() -> None:
         "activation with parameters",
         "norm before the output projection", "norms on the residual stream", "attention output bias in some layers",
         "norm before attention in some layers", "final norm with its own epsilon", "no final norm",
+        "state space layers beside attention", "attention input multiplier", "attention output multiplier",
+        "mlp output multiplier", "activation of a scaled gate",
         "Mamba 1 layers", "gated short convolutions", "linear recurrent units", "gated delta nets of its own",
         "sparse attention", "sparse mixer", "linear before the head", "bias of keys",
         "differential attention", "learned factors on the residual", "factor on experts",

@@ -96,6 +96,7 @@ def test_each_kind_of_stack_gets_its_logits(lane: LaneSession, tmp_path: Path, n
         ("mamba.layers", [False, True, True, True, False, True]),
         ("mamba.norm_groups", "state groups"),
         ("mamba.norm_eps", 1e-5),
+        ("mamba.multiplier.z", 0.5),
     ],
 )
 def test_a_wrong_belief_about_the_layers_is_caught(lane: LaneSession, tmp_path: Path, fact: str, value: Any) -> None:

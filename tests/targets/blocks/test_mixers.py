@@ -11,7 +11,7 @@ from scaffold_tools.blueprint.facts import Const, Product, Term
 from scaffold_tools.targets.megatron_bridge.blocks import choose_blocks
 from scaffold_tools.targets.megatron_bridge.mappings import map_roles
 from scaffold_tools.verify.lane import LaneSession
-from targets.blocks.mixer_configs import BARE_NORMS, DELTA, LRU, MIXERS, SELECTIVE, SHORT_CONV
+from targets.blocks.mixer_configs import BARE_NORMS, DELTA, LRU, MIXERS, SELECTIVE, SHORT_CONV, SIDE_BY_SIDE
 from targets.blocks.pipeline import blueprint_of, checks_of
 
 pytestmark = pytest.mark.lane
@@ -64,6 +64,39 @@ def test_norms_before_mixers_alone_are_told_from_norms_everywhere(lane: LaneSess
     assert blueprint.value("delta.write_factor") == 2.0
 
 
+def test_attention_and_a_state_space_layer_on_one_norm_are_one_layer(lane: LaneSession) -> None:
+    blueprint = blueprint_of(lane, SIDE_BY_SIDE)
+    assert blueprint.gaps == ()
+    assert (blueprint.value("num_layers"), blueprint.value("mamba.layers")) == (2, [True, True])
+    assert blueprint.value("mamba.beside") is True
+    names = ("attention.input", "attention.output", "mamba.input", "mamba.output", "mlp.gate", "mlp.output")
+    found = [blueprint.value(f"{name}_multiplier") for name in names]
+    assert found == [0.85, 0.9375, 1.25, 0.236, 0.884, 0.589]
+
+
+def test_each_part_of_a_projection_follows_its_place_in_a_list(lane: LaneSession) -> None:
+    blueprint = blueprint_of(lane, SIDE_BY_SIDE)
+    facts = [blueprint.fact(f"mamba.multiplier.{part}") for part in ("z", "x", "B", "C", "dt")]
+    assert [fact and fact.value for fact in facts] == SIDE_BY_SIDE["ssm_multipliers"]
+    expected = [Product((Term(f"ssm_multipliers.{place}"),)) for place in range(5)]
+    assert [fact and fact.expression for fact in facts] == expected
+
+
+def test_a_factor_on_keys_is_told_from_a_constant_although_both_toys_have_one_head_dim(lane: LaneSession) -> None:
+    fact = blueprint_of(lane, SIDE_BY_SIDE).fact("attention.scale")
+    assert fact is not None
+    assert isinstance(fact.expression, Product)
+    assert fact.value == pytest.approx(0.39 * 32**-0.5)
+    keys = {term.key: term.power for term in fact.expression.terms}
+    assert keys == {"key_multiplier": 1.0, "hidden_size": -0.5, "num_attention_heads": 0.5}
+
+
+def test_a_norm_before_a_factor_is_not_fused_into_the_projection_behind_it(lane: LaneSession) -> None:
+    blueprint = blueprint_of(lane, SIDE_BY_SIDE)
+    names = choose_blocks(blueprint).megatron_names
+    assert names["norm.pre_attn"] == "decoder.layers.*.input_layernorm"
+
+
 @pytest.mark.parametrize("name", sorted(MIXERS))
 def test_every_tensor_of_a_mixer_has_a_parameter(lane: LaneSession, name: str) -> None:
     blueprint = blueprint_of(lane, MIXERS[name])
@@ -87,6 +120,11 @@ def test_each_mixer_gives_the_logits_of_hugging_face(lane: LaneSession, tmp_path
         ("delta", "delta.write_factor", 1.0),
         ("delta", "delta.norm.eps", 0.02),
         ("lru", "lru.power", 4.0),
+        ("side_by_side", "attention.input_multiplier", 1.0),
+        ("side_by_side", "mamba.output_multiplier", 1.0),
+        ("side_by_side", "mamba.multiplier.dt", 1.0),
+        ("side_by_side", "mlp.gate_multiplier", 1.0),
+        ("side_by_side", "mlp.output_multiplier", 1.0),
         ("lru", "embedding.rounded", False),
     ],
 )

@@ -50,6 +50,8 @@ RUNS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("short_conv", "tp_sp", {}),
     ("lru", "tp_sp", {}),
     ("delta", "tp_sp", {}),
+    ("side_by_side", "tp_sp", {}),
+    ("side_by_side", "pp", {}),
     ("experts_groups_shared", "ep", {}),
     ("experts_stacked_biases", "ep", {}),
     ("experts_not_renormalised", "ep", {}),

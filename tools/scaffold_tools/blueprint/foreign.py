@@ -117,10 +117,9 @@ ROWS: tuple[ForeignRow, ...] = (
         "parallel mixers",
         r"\.A_log$",
         _beside_attention,
-        "attention and a state space layer side by side on one norm, each with factors on its input and output; layers"
-        " of megatron-core have one mixer",
-        "a layer whose mixers are added to each other, and factors on parts of MambaMixer's input projection; until"
-        " then a mixer of the family that holds both, as FalconH1Layer of Megatron-Bridge does",
+        "attention and a state space layer in one layer, but not Mamba 2 on its norm, added to attention's"
+        " output; layers of megatron-core have one mixer",
+        "a layer of several mixers; until then a mixer of the family that holds both",
     ),
     ForeignRow(
         "hyper-connections",

@@ -15,6 +15,8 @@ MLP = ("mlp.activation", "mlp.gated", "ffn_hidden_size", "bias.mlp")
 
 
 EXPANSION = ("expand", "mamba_expand")
+INNER = ("mamba_d_ssm",)
+"""Keys of heads * head_dim, where both have keys of their own."""
 STEP_LIMITS = ("time_step_limit",)
 ACTIVATIONS = ("mamba_hidden_act", "hidden_act")
 EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts", "num_experts_per_tok")
@@ -62,11 +64,14 @@ def account_mamba(answer: Mapping[str, Any], draft: Draft) -> None:
     for key in EXPANSION:
         if isinstance(real.get(key), int) and heads and dim and hidden and real[key] * hidden == heads * dim:
             draft.aliases.setdefault(key, "mamba.heads")
+    for key in INNER:
+        if heads and dim and real.get(key) == heads * dim:
+            draft.aliases.setdefault(key, "mamba.heads")
     for key in STEP_LIMITS if draft.value("mamba.step_limit") is not None else ():
         draft.aliases.setdefault(key, "mamba.step_limit")
     for key in ACTIVATIONS:  # nothing but silu is read as a state space layer
         draft.aliases.setdefault(key, "mamba.layers")
-    if all(layers):
+    if all(layers) and draft.value("mamba.beside") is None:
         for key in (key for key in POSITIONS if key in real):
             draft.aliases.setdefault(key, "mamba.layers")
     elif draft.value("position.kind") is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from scaffold_tools.blueprint.expressions import (
@@ -34,6 +34,7 @@ SOME_MODELS = (
     ),
     *("attention.key_bias", "attention.keep", "attention.difference"),
     *("mlp.layers", "mixer.layers", "position.", "attention.temperature", "attention.selection", "indexer."),
+    *("attention.input_multiplier", "attention.output_multiplier", "mlp.gate_multiplier", "mlp.output_multiplier"),
     *("attention.chunk", "attention.gate", "mlp.activation.beta", "mlp.clamp", "mlp.up_offset"),
 )
 """Beginnings of facts that only some models have."""
@@ -141,7 +142,8 @@ def _expression(rule: FactRule, variants: Mapping[str, Any], toys: Toys, draft: 
         if found is None and rule.name == "embedding.multiplier":
             return _narrowed(one, other, toys, draft)
         by_head = rule.name == "attention.scale" or (rule.name == "position.alibi.multiplier" and not same(one, 1.0))
-        if by_head and isinstance(found, Const | None):
+        plain = isinstance(found, Product) and found.constant == 1.0
+        if by_head and not plain:
             return _from_head_dim(one, other, toys, draft) or found
         return found
     return Const(one) if same(one, other) else None
@@ -168,14 +170,20 @@ def _quotient(rule: FactRule, draft: Draft) -> tuple[str, str] | None:
 
 
 def _from_head_dim(one: float, other: float, toys: Toys, draft: Draft) -> Expression | None:
-    """1/sqrt(head_dim), where it cannot be told from a constant because both toys have the same head_dim."""
+    """1/sqrt(head_dim), or that times a key: both toys may have the same head_dim, and a constant in its place."""
     fact = next((fact for fact in draft.facts if fact.name == "head_dim"), None)
     if fact is None or fact.expression is None or isinstance(fact.expression, Const):
         return None
     found = raised(fact.expression, -0.5)
-    if found is None or not same(one, evaluate(found, toys.a)) or not same(other, evaluate(found, toys.b)):
+    if found is None:
         return None
-    return found
+    rest = (one / evaluate(found, toys.a), other / evaluate(found, toys.b))
+    if same(rest[0], 1.0) and same(rest[1], 1.0):
+        return found
+    factor = plain_key(*rest, toys)
+    if factor is None or not isinstance(found, Product):
+        return None
+    return replace(found, terms=(*found.terms, *factor.terms))
 
 
 def _layered(value: Any) -> bool:

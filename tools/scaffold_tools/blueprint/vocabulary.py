@@ -181,6 +181,8 @@ FACTS: tuple[FactRow, ...] = (
     FactRow("logits.multiplier", "float", "factor on the logits (before any softcap)"),
     FactRow("logits.softcap", "float | None", "c in c*tanh(logits/c)"),
     FactRow("attention.scale", "float", "factor on q.k before softmax"),
+    FactRow("attention.input_multiplier", "float", "factor on the input of attention, after its norm"),
+    FactRow("attention.output_multiplier", "float", "factor on the output of attention, beside residual.multiplier"),
     FactRow(
         "attention.temperature.beta",
         "float",
@@ -258,6 +260,11 @@ FACTS: tuple[FactRow, ...] = (
     FactRow("mamba.norm_groups", "'one' | 'state groups'", "whether that norm is over all channels or one group's"),
     FactRow("mamba.norm_eps", "float", "epsilon of that norm"),
     FactRow("mamba.step_limit", "[float, float | None]", "bounds of the step; None = infinity"),
+    FactRow(
+        "mamba.beside", "bool", "the state space layers stand beside attention: both take one norm, and are added"
+    ),
+    FactRow("mamba.input_multiplier", "float", "factor on the input of a state space layer, after that norm"),
+    FactRow("mamba.output_multiplier", "float", "factor on its output, before both are added"),
     FactRow("mamba.multiplier.z", "float", "factor on the gate after the input projection"),
     FactRow("mamba.multiplier.x", "float", "factor on the input after the input projection"),
     FactRow("mamba.multiplier.B", "float", "factor on B after the input projection"),
@@ -317,6 +324,8 @@ FACTS: tuple[FactRow, ...] = (
     FactRow("mlp.activation.beta", "float", "swish alone: the factor in x * sigmoid(beta * x)"),
     FactRow("mlp.clamp", "float", "as moe.clamp, in layers with and without experts"),
     FactRow("mlp.up_offset", "float", "as moe.up_offset, in layers with and without experts"),
+    FactRow("mlp.gate_multiplier", "float", "factor on what the activation takes"),
+    FactRow("mlp.output_multiplier", "float", "factor on the output of an MLP, beside residual.multiplier"),
     FactRow("mlp.gated", "bool", "act(gate) * up"),
     FactRow("moe.layers", "list[bool] per layer", "the layer has experts instead of one MLP"),
     FactRow("moe.num_experts", "int", "routed experts of a layer"),

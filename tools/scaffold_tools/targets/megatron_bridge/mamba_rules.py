@@ -36,12 +36,19 @@ def has_mamba(blueprint: Blueprint) -> bool:
     return any(blueprint.value("mamba.layers") or ())
 
 
+def stands_beside(blueprint: Blueprint) -> bool:
+    """Whether state space layers stand beside attention, on one norm, and not in its place."""
+    return has_mamba(blueprint) and blueprint.value("mamba.beside") is True
+
+
 def map_mamba(blueprint: Blueprint) -> tuple[list[Rename], list[Fused], list[Gap]]:
     """Rows for the tensors of state space layers, and the second home of the norm in front of them."""
     rows = [row for row in blueprint.roles if row.role.startswith("mamba.")]
     if not rows:
         return [], [], []
-    renames = pre_norms(blueprint, "mamba", _GROUP)
+    beside = stands_beside(blueprint)
+    renames = [] if beside else pre_norms(blueprint, "mamba", _GROUP)
+    mixer = MIXER + "mamba." if beside else MIXER
     fused: list[Fused] = []
     gaps: list[Gap] = []
     for row in rows:
@@ -49,7 +56,7 @@ def map_mamba(blueprint: Blueprint) -> tuple[list[Rename], list[Fused], list[Gap
         if found is None:
             gaps.append(_gap(row))
         else:
-            fused.append(Fused(found[2], MIXER + found[3], (("hf_param", row.pattern),), found[4]))
+            fused.append(Fused(found[2], mixer + found[3], (("hf_param", row.pattern),), found[4]))
     return renames, fused, gaps
 
 

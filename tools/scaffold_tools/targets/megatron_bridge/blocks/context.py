@@ -12,7 +12,14 @@ from scaffold_tools.targets.megatron_bridge.blocks.spec_lines import exception_l
 GPT_PROVIDER = "megatron.bridge.models.gpt_provider.GPTModelProvider"
 _OUTPUT = frozenset({"logits_multiplier", "logits_softcap", "head_bias", "head_transform"})
 _OUTSIDE_LAYERS = _OUTPUT | {
-    *("activation_module", "activation_beta", "embed_norm", "positions", "embedding_multiplier"),
+    *(
+        "activation_module",
+        "activation_beta",
+        "activation_multiplier",
+        "embed_norm",
+        "positions",
+        "embedding_multiplier",
+    ),
     *("rope", "head_bias", "eager_attention"),
 }
 """Features that change the built model outside the layer spec (or guard it)."""
@@ -57,7 +64,7 @@ def provider_context(plan: BlockPlan, *, modeling_module: str) -> dict[str, Any]
         imports += [Import("collections.abc", "Callable"), Import("megatron.core.transformer", "ModuleSpec")]
     if any("Any" in field.annotation for field in plan.provider_fields):
         imports.append(Import("typing", "Any"))
-    if "activation_beta" in features:
+    if features & {"activation_beta", "activation_multiplier"}:
         imports.append(Import("functools", "partial"))
     if features & _OUTSIDE_LAYERS:
         imports.append(Import("megatron.core.models.gpt", "GPTModel"))
@@ -99,7 +106,7 @@ def _symbols(plan: BlockPlan, features: frozenset[str]) -> list[str]:
     table = (
         ("embedding_multiplier" in features, f"{naming.prefix}EmbeddingMixin"),
         ("activation_module" in features, f"{naming.prefix}Activation"),
-        ("activation_beta" in features, f"{naming.stem}_activation"),
+        (bool(features & {"activation_beta", "activation_multiplier"}), f"{naming.stem}_activation"),
         ("embed_norm" in features, f"{naming.stem}_embedding_norm"),
         ("positions" in features, f"{naming.prefix}PositionEmbedding"),
         (bool(features & _OUTPUT), f"{naming.prefix}OutputLayerMixin"),

@@ -8,6 +8,7 @@ SPEC_FEATURES = frozenset(
         "latent_attention",
         "expert_layers",
         "residual_multiplier",
+        "mlp_output_multiplier",
         "post_norm",
         "pre_linear_norm",
         "no_pre_attn_norm",
@@ -38,9 +39,12 @@ OWN_LATENT = frozenset({"latent_plain_query", "latent_bias", "latent_rope"})
 ROUTED = frozenset({"own_router", "capped_router", "sparse_mixer", "expert_post_norm", "expert_output_factor"})
 """What changes the experts themselves."""
 SELF_ATTENTION_FEATURES = frozenset(
-    {"rope_sets", "rope_attention_factor", "clip_qkv", "query_temperature", "own_gate"}
+    {
+        *("rope_sets", "rope_attention_factor", "clip_qkv", "query_temperature", "own_gate"),
+        *("mamba_beside", "attention_input_multiplier", "attention_output_multiplier"),
+    }
 )
-UNFUSED = frozenset({"plain_norm", "shared_pre_norm", "own_gate"})
+UNFUSED = frozenset({"plain_norm", "shared_pre_norm", "own_gate", "mamba_beside", "attention_input_multiplier"})
 """Features with which the norm before attention is a module of its own."""
 
 

@@ -230,7 +230,7 @@ FRAGMENTS: tuple[Fragment, ...] = (
     ),
     Fragment(
         "bias_dropout_add",
-        _any("residual_multiplier"),
+        _any("residual_multiplier", "mlp_output_multiplier"),
         (
             _TENSOR,
             Import("megatron.core.fusions.fused_bias_dropout", "get_bias_dropout_add"),
@@ -278,7 +278,7 @@ FRAGMENTS: tuple[Fragment, ...] = (
     ),
     Fragment(
         "mamba",
-        _any("mamba"),
+        _any("mamba", "mamba_beside"),
         (
             _CONFIG,
             _TENSOR,
@@ -290,8 +290,11 @@ FRAGMENTS: tuple[Fragment, ...] = (
             Import("megatron.core.ssm.mamba_mixer", "MambaMixerSubmodules"),
         ),
         (),
-        ("TELayerNormColumnParallelLinear", "TERowParallelLinear"),
+        ("TERowParallelLinear",),
     ),
+    Fragment("mamba", _any("mamba"), (), (), ("TELayerNormColumnParallelLinear",)),
+    Fragment("mamba", _any("mamba_beside"), (), (), ("TEColumnParallelLinear",)),
+    Fragment("mamba", _any("mamba_multipliers"), (), ("torch",)),
     Fragment(
         "mixer",
         _any("own_mixer"),
@@ -393,7 +396,7 @@ FRAGMENTS: tuple[Fragment, ...] = (
             ),
         ),
     ),
-    Fragment("block_spec", _any("residual_multiplier"), (_SPEC,)),
+    Fragment("block_spec", _any("residual_multiplier", "mlp_output_multiplier"), (_SPEC,)),
     Fragment(
         "layer_spec",
         SPEC_FEATURES,
@@ -449,6 +452,7 @@ _USES: tuple[tuple[frozenset[str], tuple[Import, ...], tuple[str, ...], tuple[st
     ),
     (_any("alibi"), (Import("megatron.core.utils", "get_pg_rank"),), ("math",), ()),
     (_any("rope_attention_factor"), (), ("torch",), ()),
+    (_any("mamba_beside"), (Import("megatron.core.transformer.spec_utils", "build_module"),), (), ()),
     (_any("query_temperature"), (), ("torch",), ()),
     (_any("own_gate"), (), ("copy", "torch"), ("TEColumnParallelLinear",)),
     (_any("own_gate_functional"), (), ("torch.nn.functional as F",), ()),

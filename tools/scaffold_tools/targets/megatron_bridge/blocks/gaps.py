@@ -11,6 +11,8 @@ from scaffold_tools.targets.megatron_bridge.blocks.mlp import CURVES, PARAMETRIC
 from scaffold_tools.targets.megatron_bridge.blocks.moe import routes
 
 _PARITY = "scaffold verify: logits.max_abs"
+FORWARD = frozenset({"mamba_beside", "attention_input_multiplier", "attention_output_multiplier"})
+"""Features that change what self-attention takes and gives."""
 
 
 class GapRow(NamedTuple):
@@ -63,6 +65,18 @@ ROWS: tuple[GapRow, ...] = (
         lambda blueprint, features: "qk_norm_after_rope" in features and "rope_attention_factor" in features,
         "a q/k norm after the rotation cancels a factor that is applied before it",
         "the attention factor after the q/k norm, in the core attention of the modeling module",
+    ),
+    GapRow(
+        "attention.input_multiplier",
+        lambda blueprint, features: "rope_sets" in features and bool(features & FORWARD),
+        "a self-attention with several rotary tables that scales its input or output",
+        "the factors in the self-attention of the modeling module",
+    ),
+    GapRow(
+        "mamba.beside",
+        lambda blueprint, features: "mamba_beside" in features and bool(features & {"plain_norm", "post_attn_norm"}),
+        "a state space layer beside attention that has a norm on its output, or one that megatron-core lacks",
+        "the state space layer in the self-attention of the modeling module",
     ),
     GapRow(
         "norm.kind",

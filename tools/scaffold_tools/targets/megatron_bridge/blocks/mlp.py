@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from scaffold_tools.blueprint.facts import Blueprint, Gap
-from scaffold_tools.targets.megatron_bridge.blocks.facts import expression
+from scaffold_tools.targets.megatron_bridge.blocks.facts import differs_from, expression
 from scaffold_tools.targets.megatron_bridge.blocks.model import BlockRow, Naming, Part, ProviderField, ProviderSetting
 
 
@@ -76,6 +76,42 @@ def _part(blueprint: Blueprint, naming: Naming) -> Part:
     )
 
 
+SCALED: dict[str, str] = {
+    "silu": "F.silu(multiplier * x)",
+    "gelu": "F.gelu(multiplier * x)",
+    "relu": "F.relu(multiplier * x)",
+}
+"""Curve -> its formula over what one number multiplies first."""
+
+
+def _scaled(blueprint: Blueprint, naming: Naming) -> Part:
+    name = str(blueprint.value("mlp.activation"))
+    if name not in SCALED:
+        return Part(covers=(), gaps=(Gap("mlp.gate_multiplier", f"{name} of a scaled gate has no formula"),))
+    formula = SCALED[name]
+    return Part(
+        features=("activation", "activation_functional", "activation_multiplier"),
+        fields=(
+            ProviderField(
+                "activation_multiplier",
+                "float",
+                "1.0",
+                expression(blueprint, "mlp.gate_multiplier"),
+                blueprint.value("mlp.gate_multiplier"),
+                "Factor on what the activation takes.",
+            ),
+        ),
+        settings=(
+            ProviderSetting("bias_activation_fusion", False, comment="The fused kernels know only GELU and SwiGLU."),
+        ),
+        values=(
+            ("activation_formula", formula),
+            ("activation_meaning", f"{name} of the input times a factor."),
+            ("activation_calls", formula.partition("(")[0]),
+        ),
+    )
+
+
 def _unfused(blueprint: Blueprint, naming: Naming) -> Part:
     return Part(
         settings=(
@@ -115,6 +151,13 @@ ROWS: tuple[BlockRow, ...] = (
         ("mlp.activation", "mlp.activation.beta"),
         lambda blueprint: blueprint.value("mlp.activation") in CURVES,
         _part,
+    ),
+    BlockRow(
+        "activation of a scaled gate",
+        "megatron-core's activations take what the projection gives",
+        ("mlp.gate_multiplier",),
+        lambda blueprint: differs_from(blueprint, "mlp.gate_multiplier", 1.0),
+        _scaled,
     ),
     BlockRow(
         "activation with parameters",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from scaffold_tools.blueprint.facts import Blueprint, Product
 from scaffold_tools.targets.megatron_bridge.blocks.embedding import ABSOLUTE
-from scaffold_tools.targets.megatron_bridge.blocks.facts import differs_from, expression, is_number
+from scaffold_tools.targets.megatron_bridge.blocks.facts import differs_from, expression, has, is_number
 from scaffold_tools.targets.megatron_bridge.blocks.model import BlockRow, Naming, Part, ProviderField
 
 
@@ -47,6 +47,29 @@ def _residual(blueprint: Blueprint, naming: Naming) -> Part:
                 "Factor on the output of attention and MLP before the residual addition.",
             ),
         ),
+    )
+
+
+SUBLAYERS = (
+    ("attention.input_multiplier", "attention_input_multiplier", "Factor on the input of attention, after its norm."),
+    ("attention.output_multiplier", "attention_output_multiplier", "Factor on the output of attention."),
+    ("mlp.output_multiplier", "mlp_output_multiplier", "Factor on the output of the MLP."),
+)
+"""(fact, provider field and feature, comment)."""
+
+
+def _sublayer_row(fact: str, name: str, comment: str) -> BlockRow:
+    def part(blueprint: Blueprint, naming: Naming) -> Part:
+        field = ProviderField(name, "float", "1.0", expression(blueprint, fact), blueprint.value(fact), comment)
+        unfused = name == "attention_input_multiplier" and has(blueprint, "norm.pre_attn")
+        names = (("norm.pre_attn", "decoder.layers.*.input_layernorm"),) if unfused else ()
+        return Part(features=(name,), fields=(field,), names=names)
+
+    reason = (
+        "it is scaled; megatron-core has no factor there, and a norm fused into a projection would undo one before it"
+    )
+    return BlockRow(
+        fact.replace(".", " ").replace("_", " "), reason, (fact,), lambda one: differs_from(one, fact, 1.0), part
     )
 
 
@@ -97,6 +120,7 @@ ROWS: tuple[BlockRow, ...] = (
         lambda blueprint: differs_from(blueprint, "residual.multiplier", 1.0),
         _residual,
     ),
+    *(_sublayer_row(*row) for row in SUBLAYERS),
     BlockRow(
         "logits multiplier",
         "the logits are scaled; megatron-core only does that as part of muP",

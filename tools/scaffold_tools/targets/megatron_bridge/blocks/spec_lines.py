@@ -45,6 +45,7 @@ def spec_lines(features: frozenset[str], naming: Naming) -> list[tuple[str, str]
         ("plain_norm" in features and "shared_pre_norm" not in features, "pre_mlp_layernorm", norm),
         (replaces_mlp(features), "mlp", _mlp(features, prefix)),
         ("residual_multiplier" in features, "mlp_bda", "bias_dropout_add"),
+        ("mlp_output_multiplier" in features, "mlp_bda", "mlp_bias_dropout_add"),
         ("factor_on_mlp_residual" in features, "mlp_bda", f"{naming.stem}_residual_addition(config)"),
         *_expert_lines(features, prefix),
     ]

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from probes.graph.trace import Graph, Node, Ref
-from probes.graph.values import Unmeasured, clean, ratio
+from probes.graph.values import Unmeasured, clean, is_scalar_factor, ratio
 
 CURVES: tuple[tuple[str, Callable[[torch.Tensor], torch.Tensor]], ...] = (
     ("silu", F.silu),
@@ -45,10 +45,13 @@ class Formula:
     clamp: float | None = None
     """gate <= clamp, -clamp <= up <= clamp."""
     offset: float = 0.0
+    gate_factor: float | None = None
+    """On the gate (or the up half, where nothing gates), before everything else."""
 
     def apply(self, halves: list[torch.Tensor]) -> torch.Tensor:
         """The formula's value for [gate, up], or for [up] where nothing gates."""
-        gate = halves[0] if self.clamp is None else halves[0].clamp(max=self.clamp)
+        gate = halves[0] if self.gate_factor is None else halves[0] * self.gate_factor
+        gate = gate if self.clamp is None else gate.clamp(max=self.clamp)
         made = gate * torch.sigmoid(self.beta * gate) if self.beta is not None else dict(CURVES)[self.activation](gate)
         if len(halves) == 1:
             return made
@@ -74,6 +77,18 @@ def formulas(graph: Graph, start: int, node: int, stop: int, halves: list[torch.
     gate = halves[0] if bound is None else halves[0].clamp(max=bound)
     for beta in _betas(graph, start, node, stop, gate):
         yield from (Formula("swish", beta, bound, offset) for offset in offsets)
+
+
+def scaled_formulas(graph: Graph, start: int, node: int, stop: int, halves: list[torch.Tensor]) -> Iterator[Formula]:
+    """Curves of a gate that one number multiplies first; arguments as of `formulas`."""
+    for step in _steps(graph, start, node, stop):
+        data = graph.data_inputs(step)
+        if len(data) != 1 or not is_scalar_factor(graph, step, data[0]):
+            continue
+        made = graph.tensors[step.outputs[0]].double()
+        factor = ratio(made.reshape(halves[0].shape), halves[0]) if made.numel() == halves[0].numel() else None
+        if factor is not None and factor != 1.0:
+            yield from (Formula(name, gate_factor=factor) for name, _ in CURVES)
 
 
 def _betas(graph: Graph, start: int, node: int, stop: int, gate: torch.Tensor) -> list[float]:

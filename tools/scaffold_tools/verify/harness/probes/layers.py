@@ -13,6 +13,7 @@ from probes.graph.structure import Linear, Norm, Site, find_linears, find_norms,
 from probes.graph.trace import PARTS, VIEWS, Graph, Node
 from probes.graph.values import Unmeasured, clean, is_scalar_factor, ratio, unscaled, uses
 from probes.head import Transform, find_transform
+from probes.mixers.beside import Beside, join, pair_up
 from probes.mixers.delta import NORM_ROLE, Decay, Delta, find_decays, read_delta
 from probes.mixers.indexer import Choice, find_choice
 from probes.mixers.kinds import find_mixers
@@ -63,6 +64,10 @@ class Layer:
     """A gated delta net in the place of attention; then `q`, `k` and `v` are the first of its projections."""
     scan: Scan | None = None
     """A state space layer in the place of attention; then `q`, `k` and `v` are its input projection."""
+    beside: Beside | None = None
+    """A state space layer that takes the same norm as the attention; their sum joins the residual."""
+    input_factor: float = 1.0
+    """Between the norm and the projections of attention."""
     own: Mixer | None = None
     """A mixer that megatron-core has no module for; then `q`, `k` and `v` are the first of its projections."""
     bare: bool = False
@@ -147,7 +152,7 @@ def assemble(graph: Graph) -> Skeleton:
         raise Unmeasured("no softmax over positions: not an attention decoder")
     embedding, positions = _embeddings(graph)
     head = _head(graph, linears)
-    layers = _mixers(graph, sites, norms, by_output, marks)
+    layers = pair_up(graph, _mixers(graph, sites, norms, by_output, marks))
     _name_layers(layers)
     skeleton = Skeleton(graph, layers, norms, embedding, positions, head, None, None, -1)
     for layer in layers:
@@ -301,6 +306,8 @@ def _complain_of_sharing(layers: list[Layer]) -> None:
 def _mlp(skeleton: Skeleton, layer: Layer, linears: list[Linear]) -> None:
     graph = skeleton.graph
     known = {linear.node for linear in (*layer.projections(), layer.o)}
+    if layer.beside is not None:
+        known |= {layer.beside.scan.inp.node, layer.beside.scan.out.node}
     before = graph.ancestors(layer.o.x)
     if layer.own is not None:  # its gates may be stacks of matrices, as experts are
         known |= {node.index for node in graph.nodes if before.intersection(node.outputs)}
@@ -374,6 +381,8 @@ def _walk(skeleton: Skeleton) -> int | None:
         after, other, factor = _to_residual(skeleton, layer, layer.o, "norm.post_attn")
         other = _without_factors(skeleton, layer, other, "residual.attn")
         layer.attention_factor = factor
+        if layer.beside is not None:
+            other, after, layer.beside = join(graph, layer.beside, after, other)
         joined = layer.down is not None and graph.resolve(layer.down.y) in graph.ancestors(other, {layer.core})
         if layer.parallel and joined and graph.resolve(layer.down.y) not in graph.ancestors(layer.core):
             other, after, layer.attention_factor = _outer_add(skeleton, after, layer.attention_factor, layer)
@@ -505,9 +514,12 @@ def _input_norms(skeleton: Skeleton, layer: Layer, base: int) -> None:
     for role, linear in pairs:
         norm = _norm_of(skeleton, linear.x)
         plain = graph.resolve(linear.x)
-        if norm is None and unscaled(graph, plain) != plain:
-            skeleton.complain(role, "a factor between norm and projection", graph.where(plain))
-            norm = _norm_of(skeleton, unscaled(graph, plain))
+        if norm is None and (start := unscaled(graph, plain)) != plain:
+            if role == "norm.pre_attn" and not layer.recurrent and layer.latent is None:
+                layer.input_factor = ratio(graph.tensors[plain], graph.tensors[start]) or 1.0
+            else:
+                skeleton.complain(role, "a factor between norm and projection", graph.where(plain))
+            norm = _norm_of(skeleton, start)
         if norm is not None and graph.resolve(norm.y) == (layer.entry if role == "norm.pre_attn" else base):
             continue
         shared = role == "norm.pre_mlp" and norm is not None and norm is layer.norms.get("norm.pre_attn")

@@ -13,11 +13,13 @@ from probes.graph.trace import Graph
 from probes.graph.values import bend, clean, ratio
 from probes.layers import Layer, Skeleton, assemble, unused_operators
 from probes.mixers.attention import added_scores, fit_alibi, is_rounded, read_heads, score_bend, span, visible
+from probes.mixers.beside import or_none
 from probes.mixers.delta import NORM_ROLE as GATED_NORM
 from probes.mixers.difference import difference_facts, find_difference, settle_difference
 from probes.mixers.gate import Gate, output_gate
 from probes.mixers.key_bias import KeyBias, find_key_bias
 from probes.mixers.kinds import KINDS
+from probes.mixers.mamba import Scan
 from probes.mixers.mla import NORM_ROLES, latent_facts, read_latent, score_scale, selects_keys
 from probes.mixers.own import note_mixer
 from probes.mixers.rope import fit_rotation
@@ -142,9 +144,7 @@ def _layers(book: Notebook, skeleton: Skeleton, tensors: dict[str, torch.Tensor]
     if any(nets):
         place = next(layer.delta.where for layer in skeleton.layers if layer.delta)
         book.layered("delta.layers", nets, place)
-    scans = [layer.scan is not None for layer in skeleton.layers]
-    if any(scans):
-        book.layered("mamba.layers", scans, next(layer.scan.where for layer in skeleton.layers if layer.scan))
+    _scans(book, skeleton)
     for kind in KINDS:
         flags = [layer.own is not None and layer.own.kind == kind for layer in skeleton.layers]
         if any(flags):
@@ -159,6 +159,19 @@ def _layers(book: Notebook, skeleton: Skeleton, tensors: dict[str, torch.Tensor]
     routed = [layer.moe is not None for layer in skeleton.layers]
     if any(routed):
         book.layered("moe.layers", routed, next(layer.moe.router.where for layer in skeleton.layers if layer.moe))
+
+
+def _scans(book: Notebook, skeleton: Skeleton) -> None:
+    """Which layers have a state space layer, in the place of attention or beside it."""
+    scans = [layer.scan or (layer.beside.scan if layer.beside else None) for layer in skeleton.layers]
+    where = next((scan.where for scan in scans if scan), None)
+    if where is not None:
+        book.layered("mamba.layers", [scan is not None for scan in scans], where)
+    beside = [layer.beside is not None for layer in skeleton.layers]
+    if any(beside):
+        book.fact("mamba.beside", True, where)
+    if any(beside) and not all(beside):
+        book.fail("mamba.beside", "some layers have a state space layer beside attention and some do not", where)
 
 
 RECURRENT = "recurrent"
@@ -197,7 +210,7 @@ def _expected(name: str, skeleton: Skeleton) -> int:
     if name.startswith("delta."):
         return sum(layer.delta is not None for layer in skeleton.layers)
     if name.startswith("mamba."):
-        return sum(layer.scan is not None for layer in skeleton.layers)
+        return sum(layer.scan is not None or layer.beside is not None for layer in skeleton.layers)
     kind = name.partition(".")[0]
     if kind in KINDS:
         return sum(layer.own is not None and layer.own.kind == kind for layer in skeleton.layers)
@@ -237,10 +250,13 @@ def _one_layer(
         found |= layer.own.facts()
     elif not layer.alone:
         heads = _attention_of(book, graph, layer, found)
+        found["attention.input_multiplier"] = (or_none(layer.input_factor), layer.q.where)
     found["residual.parallel"] = (layer.parallel, layer.o.where)
     if layer.moe is not None and not layer.alone:
         found["moe.output_factor"] = (clean(layer.mlp_factor / layer.attention_factor), layer.down.where)
-    if layer.bare or layer.alone or layer.moe is not None or layer.attention_factor == layer.mlp_factor:
+    if layer.beside is not None:
+        found |= _side_by_side(layer)
+    elif layer.bare or layer.alone or layer.moe is not None or layer.attention_factor == layer.mlp_factor:
         found["residual.multiplier"] = (layer.attention_factor, layer.o.where)
     else:
         seen_factors = f"{layer.attention_factor} on attention, {layer.mlp_factor} on the MLP"
@@ -264,6 +280,16 @@ def _one_layer(
         found["mlp.gated"] = (fit.gated, fit.where)
         found["ffn_hidden_size"] = (fit.width, fit.where)
     _layer_roles(book, layer, heads.packing if heads else None, fit)
+    return found
+
+
+def _side_by_side(layer: Layer) -> dict[str, tuple[Any, str | None]]:
+    """Facts of a layer with two mixers: each output has a factor of its own."""
+    assert layer.beside is not None
+    found = layer.beside.facts() | {"residual.multiplier": (1.0, layer.o.where)}
+    found["attention.output_multiplier"] = (or_none(layer.attention_factor), layer.o.where)
+    if layer.down is not None and layer.moe is None:
+        found["mlp.output_multiplier"] = (or_none(layer.mlp_factor), layer.down.where)
     return found
 
 
@@ -362,13 +388,15 @@ def _attention_facts(book: Notebook, graph: Graph, layer: Layer, heads: Any) -> 
         if (q_rot is None) != (k_rot is None) or (q_rot and (q_rot.pairing, q_rot.dim) != (k_rot.pairing, k_rot.dim)):
             book.fail("rope", "queries and keys are rotated differently", layer.site.product.where)
         elif q_rot is not None:
-            hidden_scale = q_rot.factor / k_rot.factor
+            # Where queries are rotated alone, a factor on keys is one on the scores.
+            both = q_rot.factor if q_rot.factor == 1.0 else k_rot.factor
+            hidden_scale = q_rot.factor * k_rot.factor / both**2
             found["rope"] = (
                 {
                     "pairing": q_rot.pairing,
                     "dim": q_rot.dim,
                     "inv_freq": [round(abs(value) if k_rot.reversed else value, 12) for value in k_rot.inv_freq],
-                    "attention_factor": round(k_rot.factor, 7),
+                    "attention_factor": round(both, 7),
                     "reversed": k_rot.reversed,
                 },
                 graph.where(layer.site.q) or layer.q.where,
@@ -410,9 +438,7 @@ def _mixer_roles(book: Notebook, layer: Layer, packing: str | None) -> None:
         for role, name in layer.delta.tensors():
             note_tensor(book, role, name, "other" if role in PARAMETERS else "weight")
     elif layer.scan is not None:
-        note_linear(book, "mamba.in", layer.scan.inp)
-        for role, name, param in layer.scan.names:
-            note_tensor(book, role, name, param)
+        _scan_roles(book, layer.scan)
     elif layer.own is not None:
         note_mixer(book, layer.own)
     elif layer.latent is not None:
@@ -426,8 +452,17 @@ def _mixer_roles(book: Notebook, layer: Layer, packing: str | None) -> None:
     else:
         for role, linear in (("attn.q", layer.q), ("attn.k", layer.k), ("attn.v", layer.v)):
             note_linear(book, role, linear)
+    if layer.beside is not None:
+        _scan_roles(book, layer.beside.scan)
+        note_linear(book, "mamba.out", layer.beside.scan.out)
     kind = "delta" if layer.delta else "mamba" if layer.scan else layer.own.kind if layer.own else None
     note_linear(book, f"{kind}.out" if kind else "attn.o", layer.o)
+
+
+def _scan_roles(book: Notebook, scan: Scan) -> None:
+    note_linear(book, "mamba.in", scan.inp)
+    for role, name, param in scan.names:
+        note_tensor(book, role, name, param)
 
 
 def _mlp_roles(book: Notebook, layer: Layer, fit: Any) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import torch
 
-from probes.formula import CURVES, Formula, formulas
+from probes.formula import CURVES, Formula, formulas, scaled_formulas
 from probes.graph.trace import Graph
 from probes.graph.values import TOLERANCE, Unmeasured, misfit
 from probes.layers import Layer
@@ -51,7 +52,8 @@ def fit_mlp(graph: Graph, layer: Layer, end: int | None = None) -> MlpFit:
     first = [graph.rows(linear.y) for linear in layer.inputs]
     start = layer.inputs[0]
     for gate, packing, halves in arrangements(first, target.shape[-1]):
-        for formula in formulas(graph, start.y, start.node, stop, halves):
+        place = (graph, start.y, start.node, stop, halves)
+        for formula in chain(formulas(*place), scaled_formulas(*place)):
             if misfit(formula.apply(halves), target) < TOLERANCE:
                 return MlpFit(len(halves) == 2, formula, packing, gate, target.shape[-1], layer.down.where)
     own = fit_parametric(graph, layer)
@@ -68,6 +70,7 @@ def formula_facts(formula: Formula, where: str | None) -> dict[str, tuple[Any, s
         "mlp.activation.beta": (formula.beta, where),
         "mlp.clamp": (formula.clamp, where),
         "mlp.up_offset": (formula.offset, where),
+        "mlp.gate_multiplier": (formula.gate_factor, where),
     }
 
 

@@ -311,6 +311,7 @@ SCALARS: tuple[Scalar, ...] = (
     Scalar(r"final_logit_softcapping|logits_soft_cap|logit_softcap", 3.3, 4.1, "low enough to bend toy logits"),
     Scalar(r"query_pre_attn_scalar", 37, 53, "not head_dim", integer=True),
     Scalar(r".*ffn.*multiplier", 1.37, 0.71, "far enough from one that rounding up does not hide it"),
+    Scalar(r"lm_head_multiplier", 0.83, 1.21, "models of this kind make logits so small that a toy's would be noise"),
     Scalar(r"clip_qkv|qkv_clip", 0.83, 1.17, "low enough to clip"),
     Scalar(r"swiglu_limit|glu_limit", 0.91, 1.27, "low enough to clip"),
     Scalar(r"routed_scaling_factor|moe_router_scaling_factor", 1.73, 2.31, "scale of routed experts"),

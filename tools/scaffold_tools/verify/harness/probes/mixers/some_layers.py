@@ -12,6 +12,12 @@ NOTHING: tuple[tuple[str, str], ...] = (
     ("mlp.activation.beta", ""),
     ("mlp.clamp", "moe.clamp"),
     ("mlp.up_offset", "moe.up_offset"),
+    ("mlp.gate_multiplier", ""),
+    ("mlp.output_multiplier", ""),
+    ("attention.input_multiplier", ""),
+    ("attention.output_multiplier", ""),
+    ("mamba.input_multiplier", ""),
+    ("mamba.output_multiplier", ""),
 )
 """Facts that say nothing where they are None or zero in every layer, or where a fact of experts says it already."""
 
