@@ -12,15 +12,8 @@ from scaffold_tools.targets.megatron_bridge.blocks.spec_lines import exception_l
 GPT_PROVIDER = "megatron.bridge.models.gpt_provider.GPTModelProvider"
 _OUTPUT = frozenset({"logits_multiplier", "logits_softcap", "head_bias", "head_transform"})
 _OUTSIDE_LAYERS = _OUTPUT | {
-    *(
-        "activation_module",
-        "activation_beta",
-        "activation_multiplier",
-        "embed_norm",
-        "positions",
-        "embedding_multiplier",
-    ),
-    *("rope", "head_bias", "eager_attention"),
+    *("activation_module", "activation_beta", "activation_multiplier", "embed_norm", "positions"),
+    *("embedding_multiplier", "rope", "head_bias", "eager_attention"),
 }
 """Features that change the built model outside the layer spec (or guard it)."""
 
