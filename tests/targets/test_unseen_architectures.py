@@ -59,7 +59,7 @@ def proof(lane: LaneSession, blueprint: Blueprint, name: str, folder: Path) -> E
     )
 
 
-FEW = ("comet", "fjord", "gossip", "kelp", "opal", "sakura", "tundra")
+FEW = ("comet", "duet", "fjord", "gossip", "kelp", "opal", "sakura", "tundra")
 """Each shows something that no other does; the rest is run where SCAFFOLD_ALL_UNSEEN is set."""
 CHOSEN = sorted(FOLDERS) if os.environ.get("SCAFFOLD_ALL_UNSEEN") else FEW
 
@@ -91,3 +91,11 @@ def test_keys_that_the_code_does_not_follow_are_told(lane: LaneSession) -> None:
     followed = {"num_hidden_layers", "hidden_size", "num_attention_heads", "vocab_size", "max_position_embeddings"}
     names = {key for key, value in config_of("gossip").items() if isinstance(value, (int, float, str))}
     assert set(notes) == names - followed - {"model_type", "sliding_window"}
+
+
+def test_a_weight_on_the_difference_of_heads_is_a_tensor_of_the_model(lane: LaneSession) -> None:
+    blueprint = derived(lane, "duet")
+    weight = blueprint.role("attn.difference.norm", "other")
+    assert weight is not None and weight.pattern == "model.layers.*.self_attn.groupnorm.weight"
+    constants = [blueprint.value(f"attention.difference.{name}") for name in ("base", "drop", "rate")]
+    assert constants == [0.7, 0.45, 0.2]

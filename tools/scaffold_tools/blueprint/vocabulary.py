@@ -58,6 +58,7 @@ ROLES: tuple[RoleRow, ...] = (
     RoleRow("attn.difference.k1", "as attn.difference.q1"),
     RoleRow("attn.difference.q2", "as attn.difference.q1"),
     RoleRow("attn.difference.k2", "as attn.difference.q1"),
+    RoleRow("attn.difference.norm", "weight of the RMSNorm on the difference, the same for all heads [2*head_dim]"),
     RoleRow("residual.attn", "factor of each channel on the residual to which attention is added [H]"),
     RoleRow("residual.mlp", "factor of each channel on the residual to which the MLP is added [H]"),
     RoleRow("attn.sinks", "one learnt softmax offset a head"),
@@ -210,7 +211,7 @@ FACTS: tuple[FactRow, ...] = (
     FactRow("attention.difference.base", "float", "base in start = base - drop * exp(-rate * layer)"),
     FactRow("attention.difference.drop", "float", "drop in it"),
     FactRow("attention.difference.rate", "float", "rate in it"),
-    FactRow("attention.difference.eps", "float", "epsilon of that RMSNorm, which has no weight"),
+    FactRow("attention.difference.eps", "float", "epsilon of that RMSNorm"),
     FactRow(
         "indexer.layers", "list[bool] per layer", "the layer has an indexer; the others use an earlier one's choice"
     ),

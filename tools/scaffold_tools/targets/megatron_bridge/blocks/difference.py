@@ -11,6 +11,7 @@ VECTORS: tuple[tuple[str, str], ...] = tuple(
     (f"attn.difference.{name}", f"{_CORE}lambda_{name}") for name in ("q1", "k1", "q2", "k2")
 )
 """(role, Megatron's name)."""
+NORM = ("attn.difference.norm", f"{_CORE}difference_weight")
 FIELDS: tuple[tuple[str, str, str], ...] = (
     ("base", "0.0", "Heads are subtracted with a constant in their factor: base - drop * exp(-rate * layer)."),
     ("drop", "0.0", "Drop in that constant."),
@@ -44,10 +45,11 @@ def _part(blueprint: Blueprint, naming: Naming) -> Part:
         )
         for name, default, meaning in FIELDS
     )
+    weighted = has(blueprint, NORM[0])
     return Part(
-        features=("core_attention", "difference"),
+        features=("core_attention", "difference", *(("difference_weight",) if weighted else ())),
         fields=fields,
-        names=VECTORS,
+        names=(*VECTORS, *((NORM,) if weighted else ())),
         module_types=((f"{naming.prefix}CoreAttention", "replicated"),),
     )
 

@@ -22,6 +22,7 @@ from probes.norms import fit_norm
 from probes.notebook import Notebook, note_tensor
 
 ROLES = ("attn.difference.q1", "attn.difference.k1", "attn.difference.q2", "attn.difference.k2")
+NORM_ROLE = "attn.difference.norm"
 START = "attention.difference.start"
 DIGITS = (2, 3, 4)
 """Decimals that fitted constants may have: three layers are always on some curve, but not on one of round numbers."""
@@ -36,7 +37,9 @@ class Difference:
     start: float
     """The constant in lambda, which belongs to the layer."""
     eps: float
-    """Epsilon of the RMSNorm on the difference, which has no weight."""
+    """Epsilon of the RMSNorm on the difference."""
+    weight: str | None
+    """Name of that norm's weight [2 * head_dim], where it has one; all pairs of heads share it."""
     values: torch.Tensor
     """[heads, S, head_dim]: the values of every head alone."""
     where: str
@@ -60,9 +63,9 @@ def find_difference(graph: Graph, layer: Layer) -> Difference | None:
     factor = float(((first - difference) * second).sum() / second.square().sum())
     if misfit(first - factor * second, difference) > TOLERANCE:
         raise Unmeasured("differential attention whose second half is subtracted with no common factor")
-    start, eps = _normed(graph, layer, total, count // 2)
+    start, eps, weight = _normed(graph, layer, total, count // 2)
     names = _vectors(graph, (total, layer.site.context), factor - start, wide.shape[-1] // 2)
-    return Difference(names, start, eps, values, subtractions[0].where)
+    return Difference(names, start, eps, weight, values, subtractions[0].where)
 
 
 def _values(graph: Graph, layer: Layer, wide: torch.Tensor) -> torch.Tensor:
@@ -79,21 +82,23 @@ def _values(graph: Graph, layer: Layer, wide: torch.Tensor) -> torch.Tensor:
     return values
 
 
-def _normed(graph: Graph, layer: Layer, total: int, pairs: int) -> tuple[float, float]:
-    """(start, epsilon) of `(1 - start) * norm(difference)`, which the output projection takes pair by pair."""
+def _normed(graph: Graph, layer: Layer, total: int, pairs: int) -> tuple[float, float, str | None]:
+    """(start, epsilon, weight) of `(1 - start) * norm(difference)`, which the output projection takes pair by pair."""
     norm = next((one for one in find_norms(graph) if one.x == graph.resolve(total)), None)
     if norm is None:
         raise Unmeasured("differential attention without a norm on the difference")
     fit = fit_norm(graph, norm, {name: graph.tensors[value] for value, name in graph.params.items()})
     normed = arrange(graph, norm.y, pairs)
-    if fit.kind != "rmsnorm" or fit.shape or fit.bias or fit.width != normed.shape[-1]:
-        raise Unmeasured("differential attention whose difference goes through no plain RMSNorm without a weight")
+    width = normed.shape[-1]
+    plain = not fit.bias and not fit.zero_centered and fit.shape in ((), (width,))
+    if fit.kind != "rmsnorm" or not plain or fit.width != width:
+        raise Unmeasured("differential attention whose difference goes through no plain RMSNorm over two heads")
     (taken,) = graph.data_inputs(graph.nodes[layer.o.node])
     seen = graph.rows(taken).reshape(graph.length, pairs, -1).transpose(0, 1)
     factor = float((seen * normed).sum() / normed.square().sum())
     if misfit(normed * factor, seen) > TOLERANCE:
         raise Unmeasured("differential attention with more than a factor between norm and output projection")
-    return 1.0 - factor, fit.eps
+    return 1.0 - factor, fit.eps, norm.weight
 
 
 def _vectors(graph: Graph, ends: tuple[int, int], rest: float, dim: int) -> tuple[str, ...]:
@@ -119,6 +124,8 @@ def difference_facts(book: Notebook, layer: Layer, found: Difference) -> dict[st
     layer.single_values = found.values
     for role, name in zip(ROLES, found.names, strict=True):
         note_tensor(book, role, name, "other")
+    if found.weight is not None:
+        note_tensor(book, NORM_ROLE, found.weight, "other")
     return {
         "attention.difference": (True, found.where),
         "attention.difference.eps": (found.eps, found.where),
