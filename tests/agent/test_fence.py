@@ -52,7 +52,7 @@ def test_what_the_generator_writes_is_fine(tmp_path: Path) -> None:
 ROWS = [
     *(f"{name}('x')" for names, _ in NAMES for name in names.split()),
     *(f"x.{name}" for names, _ in ATTRIBUTES for name in names.split()),
-    *(f"import torch\n{call}(x)" for call in CALLS),
+    *(f"import torch\n{call}(x)" for call in sorted(CALLS)),
 ]
 
 
