@@ -24,6 +24,7 @@ DENSE: dict[str, dict[str, Any]] = {
     "olmo2": {},
 }
 OTHERS: dict[str, dict[str, Any]] = {"mixtral": {}, "deepseek_v3": {}, "qwen3_next": {}, "gpt_oss": {}}
+TABLES: dict[str, dict[str, Any]] = {"minimax": {}}
 RENAMED = {
     "model_type": "a_name_of_its_own",
     "architectures": ["Qwen3ForCausalLM"],
@@ -34,7 +35,7 @@ RENAMED = {
 
 @pytest.fixture(scope="module")
 def seen(lane: LaneSession) -> dict[str, Any]:
-    return lane.call("build_toys", {"configs": {**DENSE, **OTHERS, "renamed": RENAMED}})
+    return lane.call("build_toys", {"configs": {**DENSE, **OTHERS, **TABLES, "renamed": RENAMED}})
 
 
 @pytest.mark.parametrize("name", DENSE)
@@ -51,6 +52,13 @@ def test_toys_with_experts_latent_or_linear_attention_build(seen: dict[str, Any]
     for toy in seen[name]:
         assert toy["left_at_its_default"] == []
         assert toy["finite"]
+
+
+def test_saved_tables_that_follow_from_the_config_stay_and_nothing_else_does(seen: dict[str, Any]) -> None:
+    tables = {"slope_rate", "query_decay", "key_decay", "diagonal_decay"}
+    for toy in seen["minimax"]:
+        assert {name.rpartition(".")[2] for name in toy["left_at_its_default"]} == tables
+        assert toy["config"]["block_size"] in (9, 7)
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,17 @@ LRU: dict[str, Any] = {
     "block_types": ["recurrent", "attention"],
     "attention_window_size": 64,
 }
+LIGHTNING: dict[str, Any] = {
+    **SIZES,
+    "architectures": ["MiniMaxForCausalLM"],
+    "model_type": "minimax",
+    "num_hidden_layers": 4,
+    "layer_types": ["linear_attention", "full_attention"] * 2,
+    "num_local_experts": 4,
+    "block_size": 64,
+    "full_attn_alpha_factor": 3.5,
+    "mlp_beta_factor": 0.5,
+}
 DELTA: dict[str, Any] = {
     **SIZES,
     "architectures": ["OlmoHybridForCausalLM"],
@@ -90,6 +101,7 @@ SIDE_BY_SIDE: dict[str, Any] = {
 }
 MIXERS: dict[str, dict[str, Any]] = {
     "delta": DELTA,
+    "lightning": LIGHTNING,
     "lru": LRU,
     "selective": SELECTIVE,
     "selective_bare_norms": BARE_NORMS,

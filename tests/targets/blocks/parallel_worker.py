@@ -118,6 +118,8 @@ def stored_gradients(reference: Any, folder: Path) -> dict[str, torch.Tensor]:
 
     for parameter in reference.parameters():
         parameter.data = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+    for buffer in reference.buffers():  # saved tables have no gradient
+        buffer.data = torch.zeros_like(buffer)
     reference.save_pretrained(folder)
     return load_file(folder / "model.safetensors")
 

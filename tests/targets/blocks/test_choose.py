@@ -74,6 +74,7 @@ def test_every_row_is_shown_by_a_model() -> None:
         "state space layers beside attention", "attention input multiplier", "attention output multiplier",
         "mlp output multiplier", "activation of a scaled gate",
         "Mamba 1 layers", "gated short convolutions", "linear recurrent units", "gated delta nets of its own",
+        "linear attention with constant decays", "residual after the norm",
         "sparse attention", "sparse mixer", "linear before the head", "bias of keys",
         "differential attention", "learned factors on the residual", "factor on experts",
     }  # fmt: skip

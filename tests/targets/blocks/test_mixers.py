@@ -11,7 +11,7 @@ from scaffold_tools.blueprint.facts import Const, Product, Term
 from scaffold_tools.targets.megatron_bridge.blocks import choose_blocks
 from scaffold_tools.targets.megatron_bridge.mappings import map_roles
 from scaffold_tools.verify.lane import LaneSession
-from targets.blocks.mixer_configs import BARE_NORMS, DELTA, LRU, MIXERS, SELECTIVE, SHORT_CONV, SIDE_BY_SIDE
+from targets.blocks.mixer_configs import BARE_NORMS, DELTA, LIGHTNING, LRU, MIXERS, SELECTIVE, SHORT_CONV, SIDE_BY_SIDE
 from targets.blocks.pipeline import blueprint_of, checks_of
 
 pytestmark = pytest.mark.lane
@@ -54,6 +54,26 @@ def test_a_linear_recurrent_unit_is_known_by_its_arithmetic(lane: LaneSession) -
     ]
     assert found == [320, 8, 4, True, "gelu_tanh", 8.0]
     assert blueprint.value("embedding.rounded") is True
+
+
+def test_lightning_attention_is_known_by_its_arithmetic(lane: LaneSession) -> None:
+    blueprint = blueprint_of(lane, LIGHTNING)
+    assert blueprint.gaps == ()
+    found = [blueprint.value(f"lightning.{name}") for name in ("width", "heads", "block", "activation", "norm_eps")]
+    assert found == [256, 8, 64, "silu", 1e-6]
+    assert blueprint.value("lightning.layers") == [True, False, True, False]
+
+
+def test_each_side_of_each_sum_keeps_the_key_of_its_factor(lane: LaneSession) -> None:
+    blueprint = blueprint_of(lane, LIGHTNING)
+    assert (blueprint.value("residual.after_norm"), blueprint.value("residual.multiplier")) == (True, 1.0)
+    names = {"attn": "full_attn", "mixer": "linear_attn", "mlp": "mlp"}
+    for name, stem in names.items():
+        for side, word in (("keep", "alpha"), ("add", "beta")):
+            fact = blueprint.fact(f"residual.{name}.{side}")
+            assert fact is not None
+            assert fact.expression == Product((Term(f"{stem}_{word}_factor"),))
+    assert (blueprint.value("residual.attn.keep"), blueprint.value("residual.mlp.add")) == (3.5, 0.5)
 
 
 def test_norms_before_mixers_alone_are_told_from_norms_everywhere(lane: LaneSession) -> None:
@@ -117,6 +137,11 @@ def test_each_mixer_gives_the_logits_of_hugging_face(lane: LaneSession, tmp_path
         ("selective_bare_norms", "selective.norm", "none"),
         ("short_conv", "short_conv.gate_place", 2),
         ("lru", "lru.activation", "silu"),
+        ("lightning", "lightning.activation", "relu"),
+        ("lightning", "lightning.norm_eps", 0.05),
+        ("lightning", "residual.after_norm", False),
+        ("lightning", "residual.mixer.keep", 1.0),
+        ("lightning", "residual.mlp.add", 1.0),
         ("delta", "delta.write_factor", 1.0),
         ("delta", "delta.norm.eps", 0.02),
         ("lru", "lru.power", 4.0),

@@ -49,6 +49,8 @@ RUNS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("selective", "tp_sp", {}),
     ("short_conv", "tp_sp", {}),
     ("lru", "tp_sp", {}),
+    ("lightning", "tp_sp", {}),
+    ("lightning", "pp", {}),
     ("delta", "tp_sp", {}),
     ("side_by_side", "tp_sp", {}),
     ("side_by_side", "pp", {}),

@@ -181,19 +181,17 @@ ROWS: tuple[ForeignRow, ...] = (
         "lightning attention",
         r"\.(slope_rate|query_decay|key_decay|diagonal_decay)$",
         _any,
-        "lightning attention: linear attention whose decay is one constant a head, a norm and a gate after it",
-        "a mixer for linear attention with constant decay (lightning attention) that keeps the saved tables of decays,"
-        " with its norm over the heads of all ranks; and layers whose residual is taken after the norm,"
-        " with factors on residual and sublayer",
+        "lightning attention: linear attention whose decay is one constant a head, that computes something else than"
+        " the mixer that a family can bring along",
+        "a mixer for this variant of linear attention with constant decays, its heads sharded over tensor ranks",
     ),
     ForeignRow(
         "gated linear attention",
         r"\.self_attn\.output_gate\.weight$",
         lambda info, table: info.name.replace("output_gate", "qkv_proj") in table,
-        "lightning attention: linear attention whose decay is one constant a head, a norm and a gate after it",
-        "a mixer for linear attention with constant decay (lightning attention) that keeps the saved tables of decays,"
-        " with its norm over the heads of all ranks; and layers whose residual is taken after the norm,"
-        " with factors on residual and sublayer",
+        "lightning attention: linear attention whose decay is one constant a head, that computes something else than"
+        " the mixer that a family can bring along",
+        "a mixer for this variant of linear attention with constant decays, its heads sharded over tensor ranks",
     ),
 )
 

@@ -32,6 +32,7 @@ SOME_MODELS = (
         "head.activation",
         "bias.o.layers",
     ),
+    *("residual.after_norm", "residual.attn.", "residual.mixer.", "residual.mlp."),
     *("attention.key_bias", "attention.keep", "attention.difference"),
     *("mlp.layers", "mixer.layers", "position.", "attention.temperature", "attention.selection", "indexer."),
     *("attention.input_multiplier", "attention.output_multiplier", "mlp.gate_multiplier", "mlp.output_multiplier"),

@@ -20,7 +20,7 @@ class FactRule(NamedTuple):
     """The field's common default, for a blueprint without a probe."""
 
 
-OWN = ("selective", "short_conv", "lru")
+OWN = ("selective", "short_conv", "lru", "lightning")
 """Mixers that megatron-core has no module for: beginnings of the names of their facts and roles."""
 SIZES = ("hidden_size", "n_embd", "d_model", "dim")
 RULES: tuple[FactRule, ...] = (
@@ -49,6 +49,13 @@ RULES: tuple[FactRule, ...] = (
     FactRule("head.activation", "word", ("classifier_activation",)),
     FactRule("residual.parallel", "flag", ("use_parallel_residual", "parallel_attn"), False),
     FactRule("residual.multiplier", "float", ("residual_multiplier",), 1.0),
+    FactRule("residual.after_norm", "flag"),
+    FactRule("residual.attn.keep", "float", ("full_attn_alpha_factor",)),
+    FactRule("residual.attn.add", "float", ("full_attn_beta_factor",)),
+    FactRule("residual.mixer.keep", "float", ("linear_attn_alpha_factor",)),
+    FactRule("residual.mixer.add", "float", ("linear_attn_beta_factor",)),
+    FactRule("residual.mlp.keep", "float", ("mlp_alpha_factor",)),
+    FactRule("residual.mlp.add", "float", ("mlp_beta_factor",)),
     FactRule("embedding.norm", "flag", (), False),
     FactRule("embedding.multiplier", "float", ("embedding_multiplier",), 1.0),
     FactRule("position.offset", "int", ()),
@@ -137,6 +144,12 @@ RULES: tuple[FactRule, ...] = (
     FactRule("lru.bias", "flag"),
     FactRule("lru.activation", "word"),
     FactRule("lru.power", "float"),
+    FactRule("lightning.layers", "layers", ("layer_types",)),
+    FactRule("lightning.width", "int", SIZES),
+    FactRule("lightning.heads", "int", ("num_attention_heads",)),
+    FactRule("lightning.block", "int", ("block_size",)),
+    FactRule("lightning.activation", "word", ("hidden_act",)),
+    FactRule("lightning.norm_eps", "float", ("rms_norm_eps",)),
     FactRule("mlp.layers", "layers", ("layers_block_type",)),
     FactRule("mixer.layers", "layers", ("layers_block_type",)),
     FactRule("delta.layers", "layers", ("layer_types",)),

@@ -51,6 +51,16 @@ ROWS: tuple[TensorRow, ...] = (
     TensorRow("lru.decay", "other", _COLUMN, "decay", "one value a channel"),
     TensorRow("lru.out", "weight", _ROW, "out_proj.weight", "sharded with the channels"),
     TensorRow("lru.out", "bias", _SAME, "out_proj.bias", "added once, after the sum over ranks"),
+    TensorRow("lightning.in", "weight", _COLUMN, "in_proj.weight", "query, key and value of a head follow each other"),
+    TensorRow("lightning.gate", "weight", _COLUMN, "gate_proj.weight", "sharded with the heads"),
+    TensorRow("lightning.norm", "weight", _COLUMN, "norm_weight", "one value a channel"),
+    TensorRow("lightning.slope", "other", _COLUMN, "slope_rate", "one value a head"),
+    TensorRow("lightning.query_decay", "other", _COLUMN, "query_decay", "one row a head"),
+    TensorRow("lightning.key_decay", "other", _COLUMN, "key_decay", "one row a head"),
+    TensorRow(
+        "lightning.diagonal", "other", _SAME, "diagonal_decay", "heads are its second dimension: whole on every rank"
+    ),
+    TensorRow("lightning.out", "weight", _ROW, "out_proj.weight", "sharded with the channels"),
     TensorRow("short_conv.in", "weight", SPLIT_ROWS, "in_proj.weight", "three parts, each sharded for itself", 3),
     TensorRow("short_conv.in", "bias", SPLIT_ROWS, "in_proj.bias", "three parts, each sharded for itself", 3),
     TensorRow("short_conv.conv", "weight", _COLUMN, "conv1d_weight", "one filter a channel"),
@@ -58,6 +68,10 @@ ROWS: tuple[TensorRow, ...] = (
     TensorRow("short_conv.out", "weight", _ROW, "out_proj.weight", "sharded with the channels"),
     TensorRow("short_conv.out", "bias", _SAME, "out_proj.bias", "added once, after the sum over ranks"),
 )
+
+
+NORM_APART = ("lightning",)
+"""Mixers of which two projections take the normed input, so that the norm is a module of its own."""
 
 
 class JoinedRow(NamedTuple):
@@ -117,7 +131,7 @@ def map_mixers(blueprint: Blueprint) -> tuple[list[Rename], list[Fused], list[Ga
         rows = [row for row in blueprint.roles if row.role.startswith(f"{kind}.")]
         if not rows:
             continue
-        renames += pre_norms(blueprint, kind, _GROUP)
+        renames += [] if kind in NORM_APART else pre_norms(blueprint, kind, _GROUP)
         for row in _join(rows, fused):
             found = next((one for one in ROWS if one[:2] == (row.role, row.param) and not row.transposed), None)
             if found is None:

@@ -24,6 +24,7 @@ from scaffold_tools.targets.megatron_bridge.blocks.mlp import ROWS as MLP
 from scaffold_tools.targets.megatron_bridge.blocks.model import Block, BlockPlan, BlockRow, Naming, Part
 from scaffold_tools.targets.megatron_bridge.blocks.moe import ROWS as MOE
 from scaffold_tools.targets.megatron_bridge.blocks.moe import needs_router, routes
+from scaffold_tools.targets.megatron_bridge.blocks.normed_residual import ROWS as NORMED_RESIDUAL
 from scaffold_tools.targets.megatron_bridge.blocks.norms import ROWS as NORMS
 from scaffold_tools.targets.megatron_bridge.blocks.output_gate import ROWS as OUTPUT_GATE
 from scaffold_tools.targets.megatron_bridge.blocks.output_norms import ROWS as OUTPUT_NORMS
@@ -52,6 +53,7 @@ ROWS: tuple[BlockRow, ...] = (
     *OUTPUT_GATE,
     *MLP,
     *LAYER,
+    *NORMED_RESIDUAL,
     *MOE,
 )
 """The block table, in the order in which a reader meets the blocks in a generated file."""

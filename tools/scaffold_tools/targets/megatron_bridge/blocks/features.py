@@ -22,6 +22,7 @@ SPEC_FEATURES = frozenset(
         "qk_norm_own",
         "parallel_residual",
         "norm_on_sum",
+        "residual_after_norm",
         "residual_factors",
         "layer_exceptions",
         "final_norm_eps",
@@ -32,7 +33,7 @@ BLOCK_FEATURES = frozenset(
     {"latent_attention", "expert_layers", "mixer", "layer_exceptions", "final_norm_eps", "no_final_norm"}
 )
 """Layers that differ from each other, or that the spec of one layer does not build."""
-MIXERS = ("mamba", "delta", "selective", "short_conv", "lru")
+MIXERS = ("mamba", "delta", "selective", "short_conv", "lru", "lightning")
 """Features of layers whose mixer is not attention, each with a template and a function for its spec."""
 OWN_LATENT = frozenset({"latent_plain_query", "latent_bias", "latent_rope"})
 """What latent attention has beyond megatron-core's."""
@@ -44,8 +45,17 @@ SELF_ATTENTION_FEATURES = frozenset(
         *("mamba_beside", "attention_input_multiplier", "attention_output_multiplier"),
     }
 )
-UNFUSED = frozenset({"plain_norm", "shared_pre_norm", "own_gate", "mamba_beside", "attention_input_multiplier"})
+UNFUSED = frozenset(
+    {
+        *("plain_norm", "shared_pre_norm", "own_gate", "mamba_beside", "attention_input_multiplier"),
+        *("lightning", "residual_after_norm"),
+    }
+)
 """Features with which the norm before attention is a module of its own."""
+
+
+UNFUSED_MLP = frozenset({"plain_norm", "shared_pre_norm", "residual_after_norm"})
+"""Features with which the norm before the MLP is a module of its own, or is missing."""
 
 
 def needs_layer_spec(features: frozenset[str]) -> bool:
@@ -74,4 +84,4 @@ def expand(features: frozenset[str]) -> frozenset[str]:
 
 def replaces_mlp(features: frozenset[str]) -> bool:
     """Whether the layer spec names another MLP."""
-    return bool(features & {"post_mlp_norm", "pre_down_norm", "no_pre_mlp_norm", "plain_norm", "shared_pre_norm"})
+    return bool(features & {"post_mlp_norm", "pre_down_norm", "no_pre_mlp_norm", *UNFUSED_MLP})

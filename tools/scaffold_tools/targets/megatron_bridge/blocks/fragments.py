@@ -114,6 +114,20 @@ FRAGMENTS: tuple[Fragment, ...] = (
         ),
     ),
     Fragment(
+        "normed_residual",
+        _any("residual_after_norm"),
+        (
+            _TENSOR,
+            Import("megatron.core.transformer", "TransformerLayer"),
+            Import("megatron.core.utils", "make_viewless_tensor"),
+        ),
+    ),
+    Fragment(
+        "normed_residual",
+        _any("residual_after_norm_mixers"),
+        (Import("megatron.core.transformer.attention", "Attention"),),
+    ),
+    Fragment(
         "rope",
         _any("rope"),
         (
@@ -316,8 +330,9 @@ FRAGMENTS: tuple[Fragment, ...] = (
             Import("megatron.core.utils", "divide"),
         ),
         ("torch", "torch.nn.functional as F"),
-        ("TELayerNormColumnParallelLinear", "TERowParallelLinear"),
+        ("TERowParallelLinear",),
     ),
+    Fragment("mixer", _any("selective", "short_conv", "lru"), (), (), ("TELayerNormColumnParallelLinear",)),
     Fragment("causal_convolution", _any("selective", "short_conv", "lru")),
     Fragment(
         "selective",
@@ -330,6 +345,16 @@ FRAGMENTS: tuple[Fragment, ...] = (
     ),
     Fragment("short_conv", _any("short_conv")),
     Fragment("lru", _any("lru")),
+    Fragment(
+        "lightning",
+        _any("lightning"),
+        (
+            Import("megatron.core.tensor_parallel", "copy_to_tensor_model_parallel_region"),
+            Import("megatron.core.tensor_parallel", "reduce_from_tensor_model_parallel_region"),
+        ),
+        (),
+        ("TEColumnParallelLinear",),
+    ),
     Fragment(
         "delta",
         _any("delta"),

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from scaffold_tools.blueprint.facts import Blueprint, Const, Gap, PerLayer
 from scaffold_tools.targets.megatron_bridge.blocks.facts import expression, has, key
 from scaffold_tools.targets.megatron_bridge.blocks.model import BlockRow, Naming, Part, ProviderField, ProviderSetting
-from scaffold_tools.targets.megatron_bridge.mixer_rules import MIXER, everywhere, only_beside_attention
+from scaffold_tools.targets.megatron_bridge.mixer_rules import MIXER, NORM_APART, everywhere, only_beside_attention
 
 HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads")
 """Keys from which the base bridge may take attention heads, which megatron-core divides by even without attention."""
@@ -184,6 +184,19 @@ MIXERS: tuple[MixerRow, ...] = (
         ("lru.activation",),
         lambda blueprint: (f"lru_{blueprint.value('lru.activation')}",),
     ),
+    MixerRow(
+        "lightning",
+        "linear attention with constant decays",
+        "megatron-core has no linear attention whose decay is a constant of the head",
+        (
+            FieldRow("lightning.width", "lightning_width", "int", "0", "Channels of all heads of linear attention."),
+            FieldRow("lightning.heads", "lightning_heads", "int", "1", "Heads of linear attention."),
+            FieldRow("lightning.block", "lightning_block_size", "int", "256", "Positions that are computed at once."),
+            FieldRow("lightning.norm_eps", "lightning_norm_epsilon", "float", "1e-6", "Epsilon of its output norm."),
+        ),
+        ("lightning.activation",),
+        lambda blueprint: (f"lightning_{blueprint.value('lightning.activation')}",),
+    ),
 )
 
 
@@ -191,6 +204,9 @@ def _field(blueprint: Blueprint, row: FieldRow) -> ProviderField:
     return ProviderField(
         row.name, row.annotation, row.default, expression(blueprint, row.fact), blueprint.value(row.fact), row.comment
     )
+
+
+_APART = (("norm.pre_attn", "decoder.layers.*.input_layernorm"),)
 
 
 def _part(row: MixerRow) -> Callable[[Blueprint, Naming], Part]:
@@ -201,7 +217,7 @@ def _part(row: MixerRow) -> Callable[[Blueprint, Naming], Part]:
             features=(*shared.features, "own_mixer", *row.features(blueprint)),
             fields=(*fields, *shared.fields),
             settings=shared.settings,
-            names=shared.names,
+            names=_APART if row.kind in NORM_APART and has(blueprint, "norm.pre_attn") else shared.names,
             gaps=(*_gaps(blueprint, row), *shared.gaps),
         )
 

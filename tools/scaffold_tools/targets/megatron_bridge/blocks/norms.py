@@ -47,8 +47,14 @@ def has_pre_norm(blueprint: Blueprint, sublayer: str) -> bool:
 def input_norm_is_fused(blueprint: Blueprint) -> bool:
     """Whether the norm before attention is part of the query, key and value projection, as in the stock layer."""
     shared = blueprint.value("residual.parallel") is True and not has(blueprint, "norm.pre_mlp")
-    gated = has(blueprint, "attn.output_gate")  # the gate takes the normed input too
-    return has_pre_norm(blueprint, "attn") and not is_plain(blueprint) and not shared and not gated
+    # A gate takes the normed input too, and so may the residual.
+    twice = has(blueprint, "attn.output_gate") or has(blueprint, "lightning.gate") or after_norm(blueprint)
+    return has_pre_norm(blueprint, "attn") and not is_plain(blueprint) and not shared and not twice
+
+
+def after_norm(blueprint: Blueprint) -> bool:
+    """Whether the residual of each sublayer is what the norm on its input puts out."""
+    return blueprint.value("residual.after_norm") is True
 
 
 def _plain(blueprint: Blueprint, naming: Naming) -> Part:

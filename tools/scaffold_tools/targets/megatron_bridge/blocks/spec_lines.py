@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from scaffold_tools.targets.megatron_bridge.blocks.features import OWN_LATENT, UNFUSED, replaces_mlp
+from scaffold_tools.targets.megatron_bridge.blocks.features import OWN_LATENT, UNFUSED, UNFUSED_MLP, replaces_mlp
 from scaffold_tools.targets.megatron_bridge.blocks.model import Naming
 
 _COLUMN = "TEColumnParallelLinear"
@@ -43,6 +43,7 @@ def spec_lines(features: frozenset[str], naming: Naming) -> list[tuple[str, str]
         ("residual_multiplier" in features, "self_attn_bda", "bias_dropout_add"),
         ("factor_on_attn_residual" in features, "self_attn_bda", f"{naming.stem}_residual_addition(config)"),
         ("plain_norm" in features and "shared_pre_norm" not in features, "pre_mlp_layernorm", norm),
+        (features & {"plain_norm", "residual_after_norm"} == {"residual_after_norm"}, "pre_mlp_layernorm", norm),
         (replaces_mlp(features), "mlp", _mlp(features, prefix)),
         ("residual_multiplier" in features, "mlp_bda", "bias_dropout_add"),
         ("mlp_output_multiplier" in features, "mlp_bda", "mlp_bias_dropout_add"),
@@ -104,7 +105,7 @@ def _projection(features: frozenset[str], prefix: str) -> str:
 
 
 def _mlp(features: frozenset[str], prefix: str) -> str:
-    unfused = features & {"no_pre_mlp_norm", "plain_norm", "shared_pre_norm"}
+    unfused = features & {"no_pre_mlp_norm", *UNFUSED_MLP}
     first = "TEColumnParallelLinear" if unfused else "TELayerNormColumnParallelLinear"
     own = "Post" if "post_mlp_norm" in features else "Pre" if "pre_down_norm" in features else ""
     second = f"{prefix}{own}NormRowParallelLinear" if own else "TERowParallelLinear"

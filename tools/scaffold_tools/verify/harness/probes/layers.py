@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 
 from probes.experts.find import Moe, find_moe
+from probes.graph.after_norm import residual_is_normed
 from probes.graph.heads import join_heads
 from probes.graph.structure import Linear, Norm, Site, find_linears, find_norms, find_sites, sources
 from probes.graph.trace import PARTS, VIEWS, Graph, Node
@@ -70,6 +71,9 @@ class Layer:
     """Between the norm and the projections of attention."""
     own: Mixer | None = None
     """A mixer that megatron-core has no module for; then `q`, `k` and `v` are the first of its projections."""
+    normed_sums: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """Factors on residual and output of `mixer` and `mlp`, where the residual is what the norm on the input puts out;
+    then `attention_factor` and `mlp_factor` are one."""
     bare: bool = False
     """No MLP follows the mixer."""
     alone: bool = False
@@ -131,6 +135,8 @@ class Skeleton:
     complaints: list[tuple[str, str, str | None]] = field(default_factory=list)
     """(subject, reason, source line) of everything that does not fit a plain decoder."""
 
+    after_norm: bool = False
+    """The residual of each sublayer is what the norm on its input puts out."""
     transform: Transform | None = None
     """What lies between the final norm and the head."""
 
@@ -158,6 +164,7 @@ def assemble(graph: Graph) -> Skeleton:
     for layer in layers:
         _mlp(skeleton, layer, linears)
     _lone_mlps(skeleton, linears)
+    skeleton.after_norm = residual_is_normed(graph, norms, [(one.prefix, one.entries()[0].x) for one in layers])
     stream = _walk(skeleton)
     _end(skeleton, stream, linears)
     return skeleton
@@ -381,6 +388,9 @@ def _walk(skeleton: Skeleton) -> int | None:
         after, other, factor = _to_residual(skeleton, layer, layer.o, "norm.post_attn")
         other = _without_factors(skeleton, layer, other, "residual.attn")
         layer.attention_factor = factor
+        if skeleton.after_norm:
+            other, keep = _before_norm(skeleton, layer.entries()[0], other)
+            layer.normed_sums["mixer"], layer.attention_factor = (keep, factor), 1.0
         if layer.beside is not None:
             other, after, layer.beside = join(graph, layer.beside, after, other)
         joined = layer.down is not None and graph.resolve(layer.down.y) in graph.ancestors(other, {layer.core})
@@ -398,6 +408,9 @@ def _walk(skeleton: Skeleton) -> int | None:
         stream = base = graph.resolve(after)
         if layer.down is not None and not layer.alone:
             end, other, layer.mlp_factor = _to_residual(skeleton, layer, layer.down, "norm.post_mlp")
+            if skeleton.after_norm and layer.inputs:
+                other, keep = _before_norm(skeleton, layer.inputs[0], other)
+                layer.normed_sums["mlp"], layer.mlp_factor = (keep, layer.mlp_factor), 1.0
             base = graph.resolve(_without_factors(skeleton, layer, other, "residual.mlp"))
             if not layer.parallel and not _is_stream(skeleton, layer, "norm.after_attn", stream, base):
                 skeleton.complain(
@@ -412,6 +425,16 @@ def _walk(skeleton: Skeleton) -> int | None:
         before = layer
     skeleton.entry = skeleton.layers[0].entry
     return stream
+
+
+def _before_norm(skeleton: Skeleton, first: Linear, residual: int) -> tuple[int, float]:
+    """(the stream, factor on its normed form) where the residual is what a sublayer's input norm puts out."""
+    graph = skeleton.graph
+    norm = _norm_of(skeleton, first.x)
+    if norm is None or unscaled(graph, residual) != graph.resolve(norm.y):
+        skeleton.complain("residual.after_norm", "some residuals are taken after the norm, others not", first.where)
+        return residual, 1.0
+    return norm.x, ratio(graph.tensors[residual], graph.tensors[norm.y]) or 1.0
 
 
 def _is_stream(skeleton: Skeleton, layer: Layer, role: str, total: int, seen: int) -> bool:

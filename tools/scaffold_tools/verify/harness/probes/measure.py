@@ -19,6 +19,8 @@ from probes.mixers.difference import difference_facts, find_difference, settle_d
 from probes.mixers.gate import Gate, output_gate
 from probes.mixers.key_bias import KeyBias, find_key_bias
 from probes.mixers.kinds import KINDS
+from probes.mixers.lightning import KIND as LIGHTNING
+from probes.mixers.lightning import settle_slopes
 from probes.mixers.mamba import Scan
 from probes.mixers.mla import NORM_ROLES, latent_facts, read_latent, score_scale, selects_keys
 from probes.mixers.own import note_mixer
@@ -28,6 +30,7 @@ from probes.mixers.sinks import note_sinks
 from probes.mixers.some_layers import settle_some_layers
 from probes.mixers.temperature import fit_temperature
 from probes.mlp import fit_curve, fit_mlp, formula_facts
+from probes.normed_residual import note_normed_residual
 from probes.norms import fit_norm
 from probes.notebook import Notebook, close, note_linear, note_norm, note_tensor
 from probes.placed import placed
@@ -52,6 +55,7 @@ def measure(model: torch.nn.Module, graph: Graph) -> dict[str, Any]:
         _layers(book, skeleton, tensors)
         _norm_facts(book, skeleton, tensors)
         _bias_facts(book, skeleton)
+        note_normed_residual(book, skeleton)
         note_sinks(book, skeleton)
         _unassigned(book, model, graph)
     uses = {} if skeleton is not None and not book.failures else first_uses(graph)
@@ -135,6 +139,7 @@ def _layers(book: Notebook, skeleton: Skeleton, tensors: dict[str, torch.Tensor]
             where.setdefault(name, place)
     settle_routing(book, columns, where)
     settle_some_layers(book, columns, where)
+    settle_slopes(book, columns, [layer.own is not None and layer.own.kind == LIGHTNING for layer in skeleton.layers])
     settle_difference(book, columns, where)
     columns["rope"] = _same_tables(columns.get("rope", []))
     for name, values in columns.items():

@@ -241,6 +241,17 @@ def state_space_heads(config: dict[str, Any], variant: str) -> dict[str, Any]:
     return {key: row.value(variant, config[key]) for key, row in zip(keys, rows, strict=False) if row}
 
 
+LINEAR_BLOCK = {"a": 9, "b": 7}
+"""Positions that linear attention computes at once: below the sequence length, and dividing none."""
+
+
+def linear_blocks(config: dict[str, Any], variant: str) -> dict[str, Any]:
+    """Blocks of models some of whose layers are linear attention; in others the key is a number of positions."""
+    kinds = config.get("layer_types") or ()
+    linear = is_int(config.get("block_size")) and "linear_attention" in kinds
+    return {"block_size": LINEAR_BLOCK[variant]} if linear else {}
+
+
 def width_of_head(config: dict[str, Any], variant: str, heads: int) -> int:
     """Hidden size of the toy over its heads."""
     key = next((key for key in ("hidden_size", "n_embd", "d_model", "dim") if is_int(config.get(key))), "hidden_size")
@@ -340,7 +351,8 @@ KEPT = re.compile(
 """Scalars that cannot act on logits (initialisation, losses, parallel layout, clamps of initial values), and factors
 between sizes."""
 INTEGER_SCALARS = re.compile(
-    r"(logit_scale|logits_scaling|.*_multiplier|embedding_scale|residual_scale|scale_emb|scale_depth|dim_model_base)"
+    r"(logit_scale|logits_scaling|.*_multiplier|embedding_scale|residual_scale|scale_emb|scale_depth|dim_model_base"
+    r"|.*_(alpha|beta)_factor)"
 )
 """Scalars that configs also write as integers."""
 TOKEN_ID = re.compile(r".*_(token|image|audio|video)_(id|index|ids)|.*_token_id|.*_token_index|.*_token_ids")

@@ -8,6 +8,7 @@ right for both. Structural keys (flags, activation, layer kinds, rope type) are 
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import tempfile
@@ -36,6 +37,7 @@ from toys.rows import (
     Sizes,
     heads_by_layer,
     is_int,
+    linear_blocks,
     linked_sizes,
     scalar_row,
     size_row,
@@ -111,7 +113,7 @@ def _shrink(
     if not tower:
         indices = chosen_layers(config, variant)
         toy |= truncate_layers(config, indices)
-        toy |= _heads(config, variant, sizes)
+        toy |= _heads(config, variant, sizes) | linear_blocks(config, variant)
     done = (
         {*LAYER_KEYS, *HEAD_KEYS, *KV_KEYS, *HEAD_DIM_KEYS, *GLOBAL_HEAD_DIM_KEYS, "qk_head_dim"}
         if not tower
@@ -392,15 +394,17 @@ def build(
 def randomise(model: Any, seed: int) -> None:
     """Every parameter and persistent float buffer gets random values of a size that keeps activations near one.
 
+    Buffers that the class computes from its config stay: code relies on their shape (tables of decays).
+
     Norm weights are U(0.5, 1.5), vectors that add (biases, sinks) N(0, 1/4), router corrections N(0, 1/100), matrices
     N(0, 1/fan_in), vectors that the class draws around zero so small that products of two are N(0, 1/4), embeddings
-    N(0, 4/width), which keeps the logits of tied models near one. Tied tensors are written once. Nothing stays at what
-    its class initialises.
+    N(0, 4/width), which keeps the logits of tied models near one. Tied tensors are written once. Nothing else stays at
+    what its class initialises.
     """
     import torch
 
     generator = torch.Generator().manual_seed(seed)
-    persistent = set(model.state_dict(keep_vars=True))
+    persistent = set(model.state_dict(keep_vars=True)) - computed_buffers(model)
     done: set[int] = set()
     with torch.no_grad():
         for module_name, module in model.named_modules():
@@ -411,6 +415,26 @@ def randomise(model: Any, seed: int) -> None:
                     continue
                 done.add(id(tensor))
                 tensor.copy_(_random_like(type(module).__name__, name, tensor, generator))
+
+
+def computed_buffers(model: Any) -> set[str]:
+    """Names of saved float buffers whose numbers follow from the config: not constant, and equal in a second build."""
+    import torch
+
+    saved = set(model.state_dict())
+    uneven = {
+        name: buffer
+        for name, buffer in model.named_buffers()
+        if name in saved and buffer.is_floating_point() and bool((buffer != buffer.flatten()[:1]).any())
+    }
+    if not uneven:
+        return set()
+    again = dict(type(model)(copy.deepcopy(model.config)).named_buffers())
+    return {
+        name
+        for name, buffer in uneven.items()
+        if torch.allclose(buffer.float(), again[name].float(), rtol=1e-2, atol=1e-6)  # a build may be in float64
+    }
 
 
 def _random_like(module: str, name: str, tensor: Any, generator: Any) -> Any:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from probes.graph.structure import Linear, Norm
 from probes.graph.trace import Graph
-from probes.mixers import lru, selective, short_conv
+from probes.mixers import lightning, lru, selective, short_conv
 from probes.mixers.own import Mark
 
-FINDERS = (selective, short_conv, lru)
+FINDERS = (selective, short_conv, lru, lightning)
 KINDS = tuple(module.KIND for module in FINDERS)
 
 
