@@ -160,7 +160,7 @@ class StoredGroup:
     values: str
     """The part that holds the values: `weight`, `blocks`, `qweight`, ..."""
     values_end: str
-    """What the name of that tensor ends in: `.weight`, `_blocks`; empty where nothing is added to the weight's name."""
+    """What the name of that tensor ends in: `.weight`, `_blocks`; empty where the name of the weight is its own."""
     weight_end: str
     """What stands there in the name of the weight: `.weight`, or nothing."""
     parts: tuple[tuple[str, str], ...]
