@@ -65,9 +65,10 @@ def test_every_key_that_the_code_reads_is_accounted_for(lane: LaneSession) -> No
 
 
 def test_facts_that_no_key_gives_are_gaps_not_guesses(lane: LaneSession) -> None:
-    """Negative control: Falcon scales its ALiBi with the scores, which is not the usual ALiBi."""
-    config = {"model_type": "falcon", "architectures": ["FalconForCausalLM"], "alibi": True, "parallel_attn": True}
+    """Negative control: values that are normalised, and a scalar on each layer's output, are nobody's key."""
+    config = {"model_type": "gemma4_unified_text", "architectures": ["Gemma4UnifiedForCausalLM"]}
     blueprint = blueprint_of(lane, config)
-    gap = next(one for one in blueprint.gaps if one.subject == "position.kind")
-    assert gap.hf_source is not None and gap.hf_source.startswith("modeling_falcon.py:")
-    assert blueprint.fact("attention.scale") is None
+    gaps = {one.subject: one for one in blueprint.gaps}
+    for subject in ("norm.v", "model.layers.*.residual"):
+        assert (gaps[subject].hf_source or "").startswith("modeling_gemma4_unified.py:")
+    assert blueprint.fact("norm.v") is None
