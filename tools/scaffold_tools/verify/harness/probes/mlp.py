@@ -11,8 +11,8 @@ import torch
 from probes.formula import CURVES, Formula, formulas, scaled_formulas
 from probes.graph.trace import Graph
 from probes.graph.values import TOLERANCE, Unmeasured, misfit
-from probes.layers import Layer
 from probes.parametric import fit_parametric
+from probes.skeleton import Layer
 
 
 @dataclass(frozen=True)

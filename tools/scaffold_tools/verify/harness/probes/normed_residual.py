@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from probes.layers import Skeleton
 from probes.notebook import Notebook
+from probes.skeleton import Skeleton
 
 
 def note_normed_residual(book: Notebook, skeleton: Skeleton) -> None:

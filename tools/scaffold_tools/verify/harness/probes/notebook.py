@@ -83,3 +83,13 @@ def note_tensor(
     """Write down the role of one tensor; `packing` holds every layout that fits, separated by `|`."""
     row = {"role": role, "tensor": name, "param": param, "packing": packing}
     book.roles.append(row | ({"transposed": True} if transposed else {}))
+
+
+def agree(book: Notebook, name: str, values: list[Any], where: str | None) -> None:
+    """Note a fact that all norms have to share; where they differ, that too."""
+    if all(value == values[0] for value in values) or close(values):
+        book.fact(name, values[0], where)
+    else:
+        seen = ", ".join(dict.fromkeys(str(value) for value in values))
+        book.fail(name, f"differs between the model's norms: {seen}", where)
+        book.fact(name, values[0], where)

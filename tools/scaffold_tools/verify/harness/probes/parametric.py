@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from probes.graph.trace import Graph
 from probes.graph.values import TOLERANCE, misfit
-from probes.layers import Layer
+from probes.skeleton import Layer
 
 
 @dataclass(frozen=True)

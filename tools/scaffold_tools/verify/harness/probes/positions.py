@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from probes.graph.values import TOLERANCE, Unmeasured, clean, misfit, ratio
-from probes.layers import Skeleton
+from probes.skeleton import Skeleton
 
 LARGEST_OFFSET = 4
 

@@ -9,8 +9,8 @@ import torch
 from probes.experts.fit import ExpertFit, facts_of, fit_moe
 from probes.experts.router import common_routing
 from probes.graph.trace import Graph
-from probes.layers import Layer
 from probes.notebook import Notebook, note_linear, note_tensor
+from probes.skeleton import Layer
 
 
 def expert_facts(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from probes.graph.trace import PARTS, VIEWS, Graph, Node, Ref
+from probes.graph.values import Unmeasured
 
 PRODUCTS = frozenset({"bmm", "baddbmm", "mm", "addmm", "matmul"})
 SOFTMAXES = frozenset({"_softmax", "_safe_softmax", "softmax"})
@@ -327,3 +328,17 @@ def sources(graph: Graph, value: int, by_output: dict[int, Linear]) -> tuple[lis
         if node is not None:
             todo.extend(node.inputs)
     return [found[index] for index in sorted(found)], seen
+
+
+def first_linear_after(graph: Graph, value: int, by_output: dict[int, Linear]) -> Linear:
+    """The nearest linear that takes what follows from a value."""
+    todo, seen = [value], {value}
+    while todo:
+        for node in graph.users(todo.pop(0)):
+            for out in node.outputs:
+                if out in by_output:
+                    return by_output[out]
+                if out not in seen:
+                    seen.add(out)
+                    todo.append(out)
+    raise Unmeasured("no linear takes the output of a mixer")

@@ -12,7 +12,7 @@ import torch
 from probes.graph.structure import Norm
 from probes.graph.trace import Graph, Node
 from probes.graph.values import TOLERANCE, Bend, Unmeasured, bend, clean, is_scalar_factor, misfit, ratio, unscaled
-from probes.layers import Layer, unused_operators
+from probes.skeleton import Layer, unused_operators
 
 MASKED = -9.0e3
 """Scores at or below this are masked (masks are -inf, the type's minimum, or -1e4)."""

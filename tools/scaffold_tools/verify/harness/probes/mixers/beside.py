@@ -10,7 +10,7 @@ from probes.graph.values import Unmeasured, ratio, unscaled, uses
 from probes.mixers.mamba import Scan
 
 if TYPE_CHECKING:
-    from probes.layers import Layer
+    from probes.skeleton import Layer
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,10 @@ from typing import Any
 
 import torch
 
+from probes.graph.decay import decays, shifted_softplus
 from probes.graph.structure import Linear, Norm, sources
 from probes.graph.trace import PARTS, VIEWS, Graph, Node
-from probes.graph.values import Unmeasured, misfit, uses
+from probes.graph.values import Unmeasured, misfit
 
 NORM_ROLE = "delta.norm"
 CLOSE = 2e-4
@@ -75,23 +76,11 @@ class Decay:
 def find_decays(graph: Graph) -> list[Decay]:
     """Every product of softplus(data + parameter) with minus the exponential of another parameter."""
     found = []
-    for node in graph.nodes:
-        if node.op != "softplus" or not graph.depends[node.inputs[0]]:
-            continue
-        added = graph.made_by(graph.resolve(node.inputs[0]))
-        if added is None or added.op != "add" or len(added.inputs) != 2:
-            continue
-        data = [one for one in added.inputs if graph.depends[one]]
-        bias = [graph.params.get(graph.resolve(one)) for one in added.inputs if not graph.depends[one]]
-        for product in uses(graph, node.outputs[0]):
-            others = [one for one in product.inputs if not graph.depends[one]]
-            if product.op != "mul" or len(others) != 1 or len(data) != 1 or bias in ([], [None]):
-                continue
-            behind = graph.ancestors(others[0])
-            names = {graph.params[one] for one in behind if one in graph.params}
-            if len(names) == 1 and any(graph.op(one) == "exp" for one in behind):
-                found.append(Decay(node, product.outputs[0], node.inputs[0], names.pop(), str(bias[0])))
-                break
+    for node, _, bias in shifted_softplus(graph):
+        first = next(decays(graph, node.outputs[0]), None)
+        if first is not None:
+            product, rate = first
+            found.append(Decay(node, product.outputs[0], node.inputs[0], rate, bias))
     return found
 
 

@@ -16,10 +16,10 @@ import torch
 from probes.graph.structure import find_norms
 from probes.graph.trace import Graph
 from probes.graph.values import TOLERANCE, Unmeasured, misfit
-from probes.layers import Layer, unused_operators
 from probes.mixers.attention import arrange
 from probes.norms import fit_norm
 from probes.notebook import Notebook, note_tensor
+from probes.skeleton import Layer, unused_operators
 
 ROLES = ("attn.difference.q1", "attn.difference.k1", "attn.difference.q2", "attn.difference.k2")
 NORM_ROLE = "attn.difference.norm"

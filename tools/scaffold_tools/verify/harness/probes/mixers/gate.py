@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from probes.graph.structure import Linear
 from probes.graph.trace import Graph
 from probes.graph.values import TOLERANCE, misfit
-from probes.layers import Layer, unused_operators
+from probes.skeleton import Layer, unused_operators
 
 CURVES: tuple[tuple[str, Callable[[torch.Tensor], torch.Tensor]], ...] = (
     ("sigmoid", torch.sigmoid),

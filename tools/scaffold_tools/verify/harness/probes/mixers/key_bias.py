@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from probes.graph.structure import Linear
 from probes.graph.trace import Graph
 from probes.graph.values import TOLERANCE, Unmeasured, misfit
-from probes.layers import Layer
 from probes.mixers.attention import visible
+from probes.skeleton import Layer
 
 
 @dataclass(frozen=True)

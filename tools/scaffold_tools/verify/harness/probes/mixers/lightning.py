@@ -11,11 +11,11 @@ from typing import Any
 
 import torch
 
-from probes.graph.structure import Linear, Norm, sources
+from probes.graph.structure import Linear, Norm, first_linear_after, sources
 from probes.graph.trace import Graph, Node
 from probes.graph.values import Unmeasured, misfit
 from probes.mixers.lru import ACTIVATIONS
-from probes.mixers.own import CLOSE, Mark, Mixer, epsilons, first_linear_after, parameters, region
+from probes.mixers.own import CLOSE, Mark, Mixer, epsilons, parameters, region
 from probes.notebook import Notebook
 
 KIND = "lightning"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from probes.graph.structure import Linear, Norm, sources
+from probes.graph.structure import Linear, Norm, first_linear_after, sources
 from probes.graph.trace import Graph, Node
 from probes.graph.values import Unmeasured, misfit, ratio
 from probes.mixers.own import (
@@ -20,7 +20,6 @@ from probes.mixers.own import (
     by_channel,
     causal_convolution,
     filters,
-    first_linear_after,
     one_convolution,
     parameters,
     region,

@@ -11,12 +11,12 @@ from typing import Any
 
 import torch
 
+from probes.graph.decay import decays, shifted_softplus
 from probes.graph.structure import Linear, sources
 from probes.graph.trace import PARTS, VIEWS, Graph, Node, Ref
 from probes.graph.values import Unmeasured, misfit, ratio, uses
+from probes.mixers.own import CLOSE, epsilons, parameters
 
-CLOSE = 2e-4
-"""Largest relative misfit of a recomputed output: modeling code scans in float32."""
 STEP_FLOOR = 1e-3
 """Modeling code that runs without kernels clamps steps from below at the smallest step of initialisation."""
 PARTS_OF_INPUT = ("z", "x", "B", "C", "dt")
@@ -86,18 +86,11 @@ class Scan:
 def find_steps(graph: Graph) -> list[Step]:
     """Every softplus(data + bias) that multiplies minus the exponential of a parameter with one value a head."""
     found = []
-    for node in graph.nodes:
-        if node.op != "softplus" or not graph.depends[node.inputs[0]]:
-            continue
-        added = graph.made_by(graph.resolve(node.inputs[0]))
-        if added is None or added.op != "add" or len(added.inputs) != 2:
-            continue
-        data = [one for one in added.inputs if graph.depends[one]]
-        bias = [graph.params.get(graph.resolve(one)) for one in added.inputs if not graph.depends[one]]
+    for node, data, bias in shifted_softplus(graph):
         step, low, high = _bounds(graph, node)
-        rate = _rate(graph, step)
-        if len(data) == 1 and bias not in ([], [None]) and rate is not None:
-            found.append(Step(node, data[0], str(bias[0]), rate, low, high))
+        rate = next((name for _, name in decays(graph, step, axes=1)), None)
+        if rate is not None:
+            found.append(Step(node, data, bias, rate, low, high))
     return found
 
 
@@ -114,20 +107,6 @@ def _bounds(graph: Graph, node: Node) -> tuple[int, float, float]:
             high = bounds[1] if len(bounds) > 1 and bounds[1] is not None else high
             return user.outputs[0], low, high
     return step, low, high
-
-
-def _rate(graph: Graph, step: int) -> str | None:
-    for product in uses(graph, step):
-        others = [one for one in product.inputs if not graph.depends[one]]
-        if product.op != "mul" or len(others) != 1:
-            continue
-        behind = graph.ancestors(others[0])
-        names = {graph.params[one]: one for one in behind if one in graph.params}
-        if len(names) == 1 and any(graph.op(one) == "exp" for one in behind):
-            name, value = next(iter(names.items()))
-            if graph.tensors[value].dim() == 1:
-                return name
-    return None
 
 
 def is_scan(graph: Graph, step: Step, by_output: dict[int, Linear]) -> bool:
@@ -164,7 +143,7 @@ def read_scan(graph: Graph, step: Step, out: Linear, by_output: dict[int, Linear
     projected = graph.rows(inp.y)
     gate, factors = _inputs(graph, projected, convolution, nodes, step=step, inner=inner)
     known = {step.bias, step.rate, weight, conv_bias, inp.weight, inp.bias}
-    rest = _parameters(graph, region, known)
+    rest = parameters(graph, region, known)
     skip = [name for name, value in rest.items() if graph.tensors[value].numel() == heads]
     gamma = [name for name, value in rest.items() if graph.tensors[value].numel() == inner]
     if len(skip) != 1 or len(gamma) > 1 or len(rest) != len(skip) + len(gamma):
@@ -177,7 +156,7 @@ def read_scan(graph: Graph, step: Step, out: Linear, by_output: dict[int, Linear
         gate=gate,
         gamma=graph.tensors[rest[gamma[0]]].double() if gamma else None,
     )
-    eps = _epsilons(graph, nodes)
+    eps = epsilons(graph, nodes)
     groups, norm, norm_parts, norm_eps = _fit(scan, inner, graph.rows(out.x), eps)
     half = (channels - inner) // 2
     state = half // groups
@@ -287,33 +266,6 @@ def _fit(scan: Tensors, inner: int, expected: torch.Tensor, epsilons: list[float
 def _rms(y: torch.Tensor, parts: int, eps: float) -> torch.Tensor:
     cut = y.reshape(y.shape[0], parts, -1)
     return (cut * torch.rsqrt(cut.square().mean(-1, keepdim=True) + eps)).reshape(y.shape)
-
-
-def _epsilons(graph: Graph, nodes: list[Node]) -> list[float]:
-    """Numbers that are added right before a root."""
-    found = []
-    for node in nodes:
-        if node.op not in ("rsqrt", "sqrt", "pow"):
-            continue
-        added = graph.made_by(graph.resolve(node.inputs[0]))
-        if added is not None and added.op == "add":
-            found += [arg for arg in added.args if isinstance(arg, float)]
-    found += [node.args[-1] for node in nodes if node.op == "_fused_rms_norm" and isinstance(node.args[-1], float)]
-    return list(dict.fromkeys(found)) or [0.0]
-
-
-def _parameters(graph: Graph, region: set[int], known: set[str | None]) -> dict[str, int]:
-    """Parameters that the nodes of a region take, without those already known."""
-    found: dict[str, int] = {}
-    for value in region:
-        node = graph.made_by(value)
-        for operand in node.inputs if node else ():
-            if graph.depends[operand]:
-                continue
-            for one in graph.ancestors(operand):
-                if one in graph.params and graph.params[one] not in known:
-                    found[graph.params[one]] = one
-    return found
 
 
 def _leaf(graph: Graph, name: str) -> int:

@@ -60,20 +60,6 @@ def note_mixer(book: Notebook, mixer: Mixer) -> None:
         note_tensor(book, role, name, param)
 
 
-def first_linear_after(graph: Graph, value: int, by_output: dict[int, Linear]) -> Linear:
-    """The nearest linear that takes what follows from a value."""
-    todo, seen = [value], {value}
-    while todo:
-        for node in graph.users(todo.pop(0)):
-            for out in node.outputs:
-                if out in by_output:
-                    return by_output[out]
-                if out not in seen:
-                    seen.add(out)
-                    todo.append(out)
-    raise Unmeasured("no linear takes the output of a mixer")
-
-
 def region(graph: Graph, value: int, stop: set[int]) -> tuple[set[int], list[Node]]:
     """The values between `stop` and a value that depend on the tokens, and the nodes that made them, in call order."""
     stop = stop | {graph.resolve(one) for one in stop}

@@ -9,11 +9,11 @@ import torch
 from probes.graph.structure import Linear
 from probes.graph.trace import Graph
 from probes.graph.values import Unmeasured
-from probes.layers import Layer
 from probes.mixers.attention import visible
 from probes.mixers.indexer import K_NORM, LINEARS, Choice, Indexer, chosen_keys, indexer_facts, read_indexer
 from probes.mixers.rope import Rotation
 from probes.notebook import Notebook, note_linear, note_norm
+from probes.skeleton import Layer
 
 Found = dict[str, tuple[Any, str | None]]
 

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 import torch
 
-from probes.graph.structure import Linear, Norm, sources
+from probes.graph.decay import decays
+from probes.graph.structure import Linear, Norm, first_linear_after, sources
 from probes.graph.trace import Graph, Node
-from probes.graph.values import Unmeasured, misfit, uses
+from probes.graph.values import Unmeasured, misfit
 from probes.mixers.own import (
     CLOSE,
     Mark,
@@ -23,7 +24,6 @@ from probes.mixers.own import (
     causal_convolution,
     epsilons,
     filters,
-    first_linear_after,
     one_convolution,
     parameters,
     region,
@@ -40,25 +40,10 @@ def find(graph: Graph, norms: list[Norm], by_output: dict[int, Linear]) -> list[
         if node.op != "softplus" or not graph.depends[node.inputs[0]]:
             continue
         step = by_output.get(graph.resolve(node.inputs[0]))
-        rate = _rate(graph, node.outputs[0])
+        rate = next((name for _, name in decays(graph, node.outputs[0], axes=2)), None)
         if step is not None and rate is not None:
             found.append(Mark(node, lambda node=node, step=step, rate=rate: _read(graph, node, step, rate, by_output)))
     return found
-
-
-def _rate(graph: Graph, step: int) -> str | None:
-    """The parameter whose exponential is the decay rate."""
-    for product in uses(graph, step):
-        others = [one for one in product.inputs if not graph.depends[one]]
-        if product.op != "mul" or len(others) != 1:
-            continue
-        behind = graph.ancestors(others[0])
-        names = {graph.params[one]: one for one in behind if one in graph.params}
-        if len(names) == 1 and any(graph.op(one) == "exp" for one in behind):
-            name, value = next(iter(names.items()))
-            if graph.tensors[value].dim() == 2:
-                return name
-    return None
 
 
 def _read(graph: Graph, node: Node, step: Linear, rate: str, by_output: dict[int, Linear]) -> Mixer:

@@ -5,7 +5,7 @@ The mark is a convolution whose input is a product of rows of one projection (LF
 
 from __future__ import annotations
 
-from probes.graph.structure import Linear, Norm, sources
+from probes.graph.structure import Linear, Norm, first_linear_after, sources
 from probes.graph.trace import Graph, Node
 from probes.graph.values import Unmeasured, misfit
 from probes.mixers.own import (
@@ -15,7 +15,6 @@ from probes.mixers.own import (
     by_channel,
     causal_convolution,
     filters,
-    first_linear_after,
     one_convolution,
     parameters,
     region,

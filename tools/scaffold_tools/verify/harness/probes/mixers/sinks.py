@@ -6,8 +6,8 @@ import torch
 
 from probes.graph.trace import Graph
 from probes.graph.values import Unmeasured
-from probes.layers import Layer, Skeleton
 from probes.notebook import Notebook, note_tensor
+from probes.skeleton import Layer, Skeleton
 
 
 def note_sinks(book: Notebook, skeleton: Skeleton) -> None:
