@@ -1,8 +1,8 @@
 """What a ROLL is today, read from its source: never imported, never guessed from a version number.
 
-The same reader serves a checkout (`mcore_adapter/src/mcore_adapter`) and an installed package (`mcore_adapter`); the one of
-that name on PyPI is not ROLL's. The fields that its config classes inherit come from the megatron-core that lies in the
-lane's site-packages, the one that code is run with.
+The same reader serves a checkout (`mcore_adapter/src/mcore_adapter`) and an installed package (`mcore_adapter`); the
+one of that name on PyPI is not ROLL's. The fields that its config classes inherit come from the megatron-core that lies
+in the lane's site-packages, the one that code is run with.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class RollProfile:
     core: str | None
     """Version of the megatron-core whose fields these are; None where it lay in no installed package."""
     edits: bool = True
-    """Whether a plan edits this checkout; else it makes a package of its own, which registers with what is read here."""
+    """Whether a plan edits this checkout; else it makes a package of its own, which registers when imported."""
     notes: tuple[str, ...] = ()
 
     def fields(self, latent: bool) -> frozenset[str]:
@@ -272,9 +272,10 @@ def _allgather(root: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
         if not (root / name).is_file():
             continue
         for node in ast.walk(syntax.tree_of(root / name)):
-            if isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.In):
-                if ast.unparse(node.left).endswith("hf_model_type"):
-                    yield str(name.as_posix()), syntax.texts(node.comparators[0])
+            if not isinstance(node, ast.Compare) or not isinstance(node.ops[0], ast.In):
+                continue
+            if ast.unparse(node.left).endswith("hf_model_type"):
+                yield name.as_posix(), syntax.texts(node.comparators[0])
 
 
 def _module(adapter: Path, path: Path) -> str:
