@@ -21,13 +21,14 @@ def fingerprint(
 
     Args:
         config: config.json, raw.
-        integration: what is verified; the Python files in its folder are under test.
+        integration: what is verified; the Python files in its folder are under test, and what of the target is no
+            package of the lane takes part.
         site_packages: of the lane; the names of its `.dist-info` folders carry the versions.
         stored: how the real checkpoint stores its weights, which headers tell and not the config alone.
     """
     inputs = {"config": config, "integration": integration, **({} if stored is None else {"stored": stored})}
     digest = hashlib.sha256(dumps(inputs).encode())
-    for root in filter(None, (integration.path, harness_dir())):
+    for root in dict.fromkeys(filter(None, (integration.path, integration.framework, harness_dir()))):
         for path in _python_files(root):
             digest.update(path.relative_to(root).as_posix().encode() + b"\0")
             digest.update(hashlib.sha256(path.read_bytes()).digest())

@@ -240,7 +240,7 @@ def _prove_existing(job: Job, settings: Settings, made: _Made) -> Outcome:
     assert made.folder is not None
     if not settings.verify:
         return outcome
-    integration = steps.existing_integration(settings.repo)
+    integration = steps.existing_integration(made.target, settings.repo)
     evidence, reused = steps.prove(
         job, made.inventory, integration, made.folder, architecture=outcome.architecture, earlier=made.earlier
     )

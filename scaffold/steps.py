@@ -331,17 +331,32 @@ def architecture_of(inventory: Inventory) -> str:
 
 
 def integration_of(plan: Plan) -> Integration:
-    """What verification has to load for a plan."""
+    """What verification has to load for a plan, and which jobs measure it.
+
+    Raises:
+        EnvironmentLacks: the target is on no registry, and no checkout of it is named.
+    """
     from scaffold_tools.verify.run import Integration
 
-    return Integration(plan.layout, Path(plan.root), plan.package if plan.layout == "package" else None)
+    target, root = find_target(plan.target), Path(plan.root)
+    if plan.layout == "package":
+        return Integration("package", root, plan.package, jobs=target.jobs, framework=target.framework(None))
+    return Integration(plan.layout, root, jobs=target.jobs, framework=target.framework(root))
 
 
-def existing_integration(repo: Path | None) -> Integration:
-    """What verification has to load to measure what the target has already."""
+def existing_integration(target: Target, repo: Path | None) -> Integration:
+    """What verification has to load to measure what the target has already.
+
+    Raises:
+        EnvironmentLacks: as for `integration_of`.
+    """
     from scaffold_tools.verify.run import Integration
 
-    return Integration("installed") if repo is None else Integration("checkout", repo)
+    framework = target.framework(repo)
+    checkout = repo or framework
+    if checkout is None:
+        return Integration("installed", jobs=target.jobs)
+    return Integration("checkout", checkout, jobs=target.jobs, framework=framework)
 
 
 def model_folder(inventory: Inventory) -> Path | None:

@@ -10,7 +10,13 @@ from typing import Any
 from scaffold_tools.blueprint.facts import Blueprint
 from scaffold_tools.errors import BadInput
 from scaffold_tools.source.inventory import Source
+from scaffold_tools.verify.jobs import USUAL_JOBS, Jobs
 from scaffold_tools.workspace.plan import Plan
+
+
+def in_the_lane(repo: Path | None) -> Path | None:
+    """Nothing to find: the target is a package of the lane."""
+    return None
 
 
 @dataclass(frozen=True)
@@ -29,6 +35,13 @@ class Target:
     """One line about a profile, for doctor."""
     dequantisers: Callable[[], list[tuple[tuple[str, ...], str, str, str]]]
     """Stored formats that generated code undoes: (formats, part of the values, other parts, what defines them)."""
+    jobs: Jobs = USUAL_JOBS
+    """What measures an integration in the lane."""
+    framework: Callable[[Path | None], Path | None] = in_the_lane
+    """(checkout that was given, or None) -> the checkout to measure with, None where the lane has the target.
+
+    Raises EnvironmentLacks where a checkout is needed and none is named.
+    """
 
     def undoes(self, format_name: str) -> bool:
         """Whether generated code dequantises weights that are stored in this format."""

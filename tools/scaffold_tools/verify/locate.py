@@ -113,7 +113,7 @@ def locate_divergence(
             "model_folder": str(model_folder.resolve()) if model_folder else None,
             "trust_remote_code": trust_remote_code,
         }
-        answer = lane.call("locate", request, timeout=timeout, on_progress=on_progress)
+        answer = lane.call(integration.jobs.locate, request, timeout=timeout, on_progress=on_progress)
     return Divergence(
         bridge=answer["bridge"],
         toy=answer["toy"],

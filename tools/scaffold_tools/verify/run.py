@@ -11,22 +11,27 @@ from typing import Any, Literal
 
 from scaffold_tools.blueprint.facts import Stored
 from scaffold_tools.verify.evidence import Check, Evidence
+from scaffold_tools.verify.jobs import USUAL_JOBS, Jobs
 from scaffold_tools.verify.lane import LaneSession
 from scaffold_tools.verify.stored import coverage, stored_request
 
 
 @dataclass(frozen=True)
 class Integration:
-    """What is verified, and how AutoBridge gets to know it."""
+    """What is verified, and how the target gets to know it."""
 
     kind: Literal["installed", "package", "checkout"]
-    """installed: what Megatron-Bridge has. package: a module registers a bridge. checkout: a Megatron-Bridge tree."""
+    """installed: what the lane's target has. package: a module registers something. checkout: a tree of the target."""
     path: Path | None = None
     """The folder that goes first on the path: the one that holds the package, or the checkout."""
     module: str | None = None
-    """The module whose import registers the bridge (a checkout needs none)."""
+    """The module whose import registers the integration (a checkout needs none)."""
     bridge: str | None = None
     """`module:Class` that AutoBridge has to pick; None: any class of the package or checkout."""
+    jobs: Jobs = USUAL_JOBS
+    """How it is measured: the target says it."""
+    framework: Path | None = None
+    """A checkout of the target, where no package of it can be installed; None: it is in the lane."""
 
     @classmethod
     def of(cls, value: Integration | Mapping[str, Any]) -> Integration:
@@ -39,7 +44,9 @@ class Integration:
     def as_request(self) -> dict[str, str | None]:
         """As jobs of the lane take it."""
         path = str(self.path.resolve()) if self.path else None
-        return {"kind": self.kind, "path": path, "module": self.module, "bridge": self.bridge}
+        framework = str(self.framework.resolve()) if self.framework else None
+        told = {"kind": self.kind, "path": path, "module": self.module, "bridge": self.bridge}
+        return told | {"framework": framework}
 
     def __post_init__(self) -> None:
         if self.kind != "installed" and self.path is None:
@@ -120,7 +127,7 @@ def verify_integration(
         "stored": stored_request(stored, config),
         "script": str(script.resolve()) if script is not None and script.is_file() else None,
     }
-    answer = lane.call("verify", request, timeout=timeout, on_progress=on_progress)
+    answer = lane.call(integration.jobs.verify, request, timeout=timeout, on_progress=on_progress)
     return Evidence(
         lane="cpu",
         bridge=answer["bridge"],

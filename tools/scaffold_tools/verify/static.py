@@ -62,5 +62,5 @@ def verify_static(
             "layouts": [vars(layout) for layout in layouts],
             "workdir": scratch,
         }
-        answer = lane.call("static", request, timeout=timeout, on_progress=on_progress)
+        answer = lane.call(integration.jobs.static, request, timeout=timeout, on_progress=on_progress)
     return tuple(Check(**check) for check in answer["checks"])
