@@ -1,7 +1,7 @@
 """How the agent changes files: a plan of its own on top of the run's, applied as one, with its diff kept.
 
 Its record lies apart from that of the generated files: `undo` takes the agent's layer back first, and a later
-`new-model` sees changed files as a conflict instead of writing over them.
+`new-model` leaves changed files alone or refuses, and `update` merges.
 """
 
 from __future__ import annotations

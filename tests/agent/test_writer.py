@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -54,13 +55,15 @@ def test_undo_takes_back_the_agents_layer_and_then_the_generated_files(
     assert [path.name for path in tmp_path.iterdir()] == [".scaffold"]
 
 
-def test_what_the_agent_wrote_is_a_conflict_for_a_new_generation_and_stays(
+def test_what_the_agent_wrote_is_left_alone_by_the_same_generation_and_refused_by_another(
     writer: Writer, family: Path, folder: RunFolder
 ) -> None:
     writer.write([Edit("qwen3_gaps.py", "OPEN_GAPS = ()")], "x")
     plan = look.load_plan(folder)
+    assert apply(plan, Path(plan.root), record_dir=folder.path).changed == ()
+    changes = (replace(change, content=change.content + "# newer\n") for change in plan.changes)
     with pytest.raises(Refused, match=r"qwen3_gaps\.py"):
-        apply(plan, Path(plan.root), record_dir=folder.path)
+        apply(replace(plan, changes=tuple(changes)), Path(plan.root), record_dir=folder.path)
     assert (family / "qwen3_gaps.py").read_text() == "OPEN_GAPS = ()\n"
 
 

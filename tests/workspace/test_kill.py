@@ -2,12 +2,13 @@
 
 import os
 import random
+import shutil
 import signal
 import time
 
 import pytest
 
-from scaffold_tools.workspace import apply, finisher, recover, undo
+from scaffold_tools.workspace import apply, finisher, recover, undo, update
 from scaffold_tools.workspace.lock import tree_lock
 from scaffold_tools.workspace.transaction import Step, Tree, _journal_home, _stage
 from workspace.trees import create, edit, plan, repository, snapshot, write
@@ -19,6 +20,14 @@ BEFORE = {f"pkg/m{index}.py": f"value = {index}\n".encode() for index in range(1
 def sample():
     edits = [edit(name, content, content.decode() * 40) for name, content in BEFORE.items()]
     return plan(*edits, *(create(f"new/deep/f{index}.py", "x = 1\n" * 50) for index in range(12)))
+
+
+def newer():
+    """What a later version generates: other edits, other files, some of the first no longer."""
+    edits = [edit(name, content, content.decode() * 20) for name, content in BEFORE.items()]
+    return plan(
+        *edits, *(create(f"new/{'deep' if index % 2 else 'flat'}/f{index}.py", "x = 2\n") for index in range(12))
+    )
 
 
 def in_child(action):
@@ -78,6 +87,51 @@ def test_a_kill_at_any_moment_leaves_the_tree_old_or_new(tmp_path, job):
             back()
             assert snapshot(root) == old
     assert min(outcomes.values()) > 0, f"the kills missed the interesting moments: {outcomes}"
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_kill_at_any_moment_of_an_update_leaves_the_tree_old_or_new(tmp_path):
+    """With lines of the user's to merge; afterwards undo works from either state."""
+    root, run_dir = repository(tmp_path / "root", BEFORE), tmp_path / "run"
+    before = snapshot(root)
+    apply(sample(), root, record_dir=run_dir)
+    mine = root / "new/deep/f1.py"
+    mine.write_bytes(b"mine = 1\n" + mine.read_bytes())
+    old, kept = snapshot(root), shutil.copytree(run_dir, tmp_path / "kept")
+    began = time.monotonic()
+    update(newer(), root, record_dir=run_dir, allow_dirty=True)
+    span = time.monotonic() - began
+    new = snapshot(root)
+    assert old != new and b"mine = 1\n" in mine.read_bytes()
+    outcomes, points = {"old": 0, "new": 0}, POINTS if "SCAFFOLD_KILL_POINTS" in os.environ else 10
+    for point in range(points):
+        back_to(root, run_dir, old, kept)
+        child = in_child(lambda: update(newer(), root, record_dir=run_dir, allow_dirty=True))
+        time.sleep(span * 1.6 * point / points)
+        os.killpg(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        found = settled(root)
+        assert found in (old, new), f"half done at point {point}"
+        outcomes["old" if found == old else "new"] += 1
+        recover(root)
+        if point % 5 == 4:
+            assert undo(root, run_dir).kept == ("new/deep/f1.py",)
+            left = {name: row for name, row in snapshot(root).items() if not name.startswith("new")}
+            assert left == before, f"undo after point {point}"
+    assert min(outcomes.values()) > 0, f"the kills missed the interesting moments: {outcomes}"
+
+
+def back_to(root, run_dir, old, kept):
+    """The tree and the record as they were before the update."""
+    for place in (root / "new", run_dir):
+        shutil.rmtree(place, ignore_errors=True)
+    shutil.copytree(kept, run_dir)
+    for name, (content, mode, _) in sorted(old.items()):
+        if content == "dir":
+            (root / name).mkdir(exist_ok=True)
+        else:
+            (root / name).write_bytes(content)
+            os.chmod(root / name, mode & 0o7777)
 
 
 def crash_after(count):

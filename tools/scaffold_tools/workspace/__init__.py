@@ -1,4 +1,4 @@
-"""Plans put into trees: status, diff, apply, undo, recovery, and three-way merge. All or nothing, and a way back."""
+"""Plans put into trees: status, diff, apply, update, undo and recovery. All or nothing, and a way back."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from scaffold_tools.workspace.merge import Merged, merge3
     from scaffold_tools.workspace.plan import Change, Plan, Status
     from scaffold_tools.workspace.record import Entry, Record, read_record
+    from scaffold_tools.workspace.shadowing import shadow
     from scaffold_tools.workspace.transaction import recover, sha256
+    from scaffold_tools.workspace.updating import Updated, compare_update, update
 
 # Loaded on first use: whoever needs the types of `plan` alone does not pay for subprocess, difflib and the rest.
 _HOMES = {
@@ -34,6 +36,10 @@ _HOMES = {
     "read_record": "record",
     "recover": "transaction",
     "sha256": "transaction",
+    "shadow": "shadowing",
+    "Updated": "updating",
+    "compare_update": "updating",
+    "update": "updating",
 }
 
 
@@ -54,13 +60,17 @@ __all__ = [
     "Record",
     "Status",
     "Undone",
+    "Updated",
     "apply",
+    "compare_update",
     "diff",
     "diff_entries",
     "merge3",
     "read_record",
     "recover",
     "sha256",
+    "shadow",
     "status",
     "undo",
+    "update",
 ]

@@ -61,7 +61,7 @@ def apply(
         if not todo:
             return _outcome(tree, seen, (), record_dir if record else None)
         if not allow_dirty:
-            _refuse_dirty(tree.root, todo, record)
+            refuse_dirty(tree.root, [(one.change.path, one.current) for one in todo], record)
         steps = [Step(one.change.path, one.content, one.current, _mode(one)) for one in todo]
         rename = _write_record(
             _merged_record(plan, tree, todo, record, record_dir=record_dir, inputs=inputs or {}), record_dir
@@ -79,15 +79,17 @@ def _refuse_conflicts(seen: Sequence[Seen]) -> None:
     bad = [one.status for one in seen if one.status.status == "conflict"]
     if bad:
         more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
-        raise Refused(f"{bad[0].path}: {bad[0].reason}{more}", hint="look at `scaffold diff`, then plan again")
+        raise Refused(f"{bad[0].path}: {bad[0].reason}{more}", hint="scaffold diff shows it, scaffold update merges")
 
 
-def _refuse_dirty(root: Path, todo: Sequence[Seen], record: Record | None) -> None:
-    """Files that an earlier apply wrote are uncommitted too, but they hold nothing of the user's."""
-    ours = {entry.path: entry.after_sha256 for entry in record.entries} if record else {}
-    theirs = [
-        one.change.path for one in todo if one.current is not None and ours.get(one.change.path) != sha256(one.current)
-    ]
+def refuse_dirty(root: Path, todo: Sequence[tuple[str, bytes | None]], record: Record | None) -> None:
+    """Refuse (path, content now) that git calls uncommitted, unless they are as we wrote them.
+
+    Raises:
+        Refused: there is one.
+    """
+    ours = {entry.path: entry.base_sha256 for entry in record.entries} if record else {}
+    theirs = [path for path, current in todo if current is not None and ours.get(path) != sha256(current)]
     dirty = dirty_paths(root, theirs)
     if dirty:
         more = f" and {len(dirty) - 1} more" if len(dirty) > 1 else ""
@@ -96,12 +98,15 @@ def _refuse_dirty(root: Path, todo: Sequence[Seen], record: Record | None) -> No
 
 def _mode(one: Seen) -> int | None:
     """Permission bits after the change: those it has, the user's default for a new file, plus x where planned."""
-    mode = one.mode
-    if mode is None:
-        umask = os.umask(0)
-        os.umask(umask)
-        mode = 0o666 & ~umask
+    mode = new_file_mode() if one.mode is None else one.mode
     return mode | (mode & 0o444) >> 2 if one.change.executable else mode
+
+
+def new_file_mode() -> int:
+    """The user's default for a new file."""
+    umask = os.umask(0)
+    os.umask(umask)
+    return 0o666 & ~umask
 
 
 def _merged_record(
@@ -148,7 +153,7 @@ def _entry(one: Seen, old: Record | None, record_dir: Path) -> Entry:
     before, before_mode = one.current, one.mode
     earlier = old.entry(one.change.path) if old else None
     if earlier is not None and one.current is not None:
-        before, before_mode = _taken_out(earlier, one.current, record_dir), earlier.before_mode
+        before, before_mode = _earlier(earlier, one.current, record_dir), earlier.before_mode
     after_mode = _mode(one)
     return Entry(
         path=one.change.path,
@@ -156,18 +161,29 @@ def _entry(one: Seen, old: Record | None, record_dir: Path) -> Entry:
         before_mode=before_mode,
         after_sha256=records.keep_blob(record_dir, one.content),
         after_mode=after_mode if after_mode is not None else 0o644,
+        edited=one.change.kind == "edit",
     )
 
 
-def _taken_out(entry: Entry, current: bytes, record_dir: Path) -> bytes | None:
+def _earlier(entry: Entry, current: bytes, record_dir: Path) -> bytes | None:
     """The file as undo would leave it; where the user's lines and ours cannot be told apart, as it is."""
-    if sha256(current) == entry.after_sha256:
-        return None if entry.before_sha256 is None else records.read_blob(record_dir, entry.before_sha256)
     if entry.before_sha256 is None:
-        return current
+        return None if sha256(current) == entry.base_sha256 else current
+    without = taken_out(entry, current, record_dir)
+    return current if without is None else without
+
+
+def taken_out(entry: Entry, current: bytes, record_dir: Path) -> bytes | None:
+    """A file that was there before us, without what was generated and with what the user changed in it since.
+
+    None where the two cannot be told apart.
+    """
+    assert entry.before_sha256 is not None
     before = records.read_blob(record_dir, entry.before_sha256)
-    merged = merge3(records.read_blob(record_dir, entry.after_sha256), current, before)
-    return current if merged.conflicts else merged.content
+    if sha256(current) == entry.base_sha256:
+        return before
+    merged = merge3(records.read_blob(record_dir, entry.base_sha256), current, before)
+    return None if merged.conflicts else merged.content
 
 
 @dataclass(frozen=True)
@@ -208,7 +224,7 @@ def undo(root: Path, record_dir: Path) -> Undone:
         for folder in record.made_dirs:
             if folder != ".":
                 check_path(folder)
-        steps += _bytecode(tree.root, record, done["removed"])
+        steps += bytecode_of(tree.root, done["removed"])
         caches = {str(Path(step.path).parent) for step in steps if step.path.endswith(".pyc")}
         rename = (record_dir / records.RECORD, record_dir / records.UNDONE)
         run(tree, steps, remove_dirs=sorted({*record.made_dirs, *caches}), record=[rename])
@@ -224,11 +240,11 @@ def _way_back(entry: Entry, root: Path, record_dir: Path) -> tuple[str | None, S
     if now == entry.before_sha256:
         return None, None
     if entry.before_sha256 is None:
-        return ("removed", Step(entry.path, None, current)) if now == entry.after_sha256 else ("kept", None)
+        return ("removed", Step(entry.path, None, current)) if now == entry.base_sha256 else ("kept", None)
     before = records.read_blob(record_dir, entry.before_sha256)
-    if now == entry.after_sha256:
+    if now == entry.base_sha256:
         return "restored", Step(entry.path, before, current, entry.before_mode)
-    merged = merge3(records.read_blob(record_dir, entry.after_sha256), current, before)
+    merged = merge3(records.read_blob(record_dir, entry.base_sha256), current, before)
     if merged.conflicts:
         raise Refused(
             f"{entry.path} was changed at the lines to take out", hint="take them out by hand, then undo again"
@@ -236,7 +252,7 @@ def _way_back(entry: Entry, root: Path, record_dir: Path) -> tuple[str | None, S
     return "merged", Step(entry.path, merged.content, current)
 
 
-def _bytecode(root: Path, record: Record, removed: Sequence[str]) -> list[Step]:
+def bytecode_of(root: Path, removed: Sequence[str]) -> list[Step]:
     """Python's caches of removed modules; they would keep our folders alive as namespace packages."""
     steps = []
     for path in removed:

@@ -124,34 +124,49 @@ def _judge(
     if current == content:
         lacks = change.executable and mode is not None and not mode & stat.S_IXUSR
         return ("update", "becomes executable") if lacks else ("identical", "")
-    known = {change.before_sha256} if change.before_sha256 else set()
     entry = record.entry(change.path) if record else None
     if entry is not None and change.kind == "create":
-        known.add(entry.after_sha256)  # an edit is never computed from anything but its own before
+        # Not what the plan was made against: a checkout's file may be ours by now, with the user's lines in it.
+        known = {entry.base_sha256, entry.before_sha256}
+    else:
+        known = {change.before_sha256}  # an edit is never computed from anything but its own before
     if sha256(current) in known:
         return "update", ""
+    if entry is not None and entry.base_sha256 == sha256(content):
+        return "skip", "changed by you since; nothing new to write"
     if change.kind == "create":
         return "conflict", "a file is there already that is not from this tool, or was changed since"
     return "conflict", "it changed since the plan was made"
 
 
 def _file_diff(seen: Seen) -> FileDiff:
-    if seen.status.status == "identical":
-        return FileDiff(seen.change.path, "identical", 0, 0, "")
-    old, new = _text_lines(seen.current or b""), _text_lines(seen.content)
-    path = seen.change.path
+    after = seen.current if seen.status.status in ("identical", "skip") else seen.content
+    path, executable = seen.change.path, seen.change.executable
+    return file_diff(path, seen.status.status, seen.current, after, mode=seen.mode, executable=executable)
+
+
+def file_diff(
+    path: str, status: Status, before: bytes | None, after: bytes | None, *, mode: int | None, executable: bool
+) -> FileDiff:
+    """One file before and after (None: it is not there), as `git apply` takes it; empty when nothing changes."""
+    becomes_executable = before is not None and executable and not (mode or 0) & stat.S_IXUSR
+    if before == after and not (status == "update" and becomes_executable):
+        return FileDiff(path, status, 0, 0, "")
+    old, new = _text_lines(before or b""), _text_lines(after or b"")
     head = f"diff --git a/{path} b/{path}\n"
-    if seen.current is None:
-        head += f"new file mode {'100755' if seen.change.executable else '100644'}\n"
-    elif seen.change.executable and not (seen.mode or 0) & stat.S_IXUSR:
+    if before is None:
+        head += f"new file mode {'100755' if executable else '100644'}\n"
+    elif after is None:
+        head += f"deleted file mode {'100755' if (mode or 0) & stat.S_IXUSR else '100644'}\n"
+    elif becomes_executable:
         head += "old mode 100644\nnew mode 100755\n"
     if old is None or new is None:
-        return FileDiff(path, seen.status.status, 0, 0, head + f"Binary files a/{path} and b/{path} differ\n")
-    before = "/dev/null" if seen.current is None else f"a/{path}"
-    body = list(difflib.unified_diff(old, new, before, f"b/{path}"))
+        return FileDiff(path, status, 0, 0, head + f"Binary files a/{path} and b/{path} differ\n")
+    names = ("/dev/null" if before is None else f"a/{path}", "/dev/null" if after is None else f"b/{path}")
+    body = list(difflib.unified_diff(old, new, *names))
     added = sum(line.startswith("+") for line in body[2:])
     removed = sum(line.startswith("-") for line in body[2:])
-    return FileDiff(path, seen.status.status, added, removed, head + "".join(_with_end(line) for line in body))
+    return FileDiff(path, status, added, removed, head + "".join(_with_end(line) for line in body))
 
 
 def _text_lines(content: bytes) -> list[str] | None:

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from merge3 import Merge3
+
+OURS, THEIRS = "yours", "new"
+
+MARKERS = re.compile(
+    rb"^<<<<<<< " + OURS.encode() + rb"\r?$.*?^=======\r?$.*?^>>>>>>> " + THEIRS.encode() + rb"\r?$", re.M | re.S
+)
+"""What a conflict leaves in a file, whole: a line of it in prose is no conflict."""
 
 
 @dataclass(frozen=True)
@@ -16,7 +24,7 @@ class Merged:
     conflicts: int
 
 
-def merge3(base: bytes, ours: bytes, theirs: bytes, *, our_name: str = "yours", their_name: str = "new") -> Merged:
+def merge3(base: bytes, ours: bytes, theirs: bytes, *, our_name: str = OURS, their_name: str = THEIRS) -> Merged:
     """Merge line by line; a change made on one side alone, or the same on both, is taken."""
     groups = Merge3(_lines(base), _lines(ours), _lines(theirs)).merge_groups()
     parts: list[bytes] = []

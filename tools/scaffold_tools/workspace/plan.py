@@ -7,9 +7,10 @@ from typing import Literal
 
 from scaffold_tools.blueprint.facts import Gap
 
-Status = Literal["create", "update", "identical", "conflict", "skip"]
+Status = Literal["create", "update", "identical", "conflict", "skip", "remove"]
 """create: the file is new. update: it exists and differs as planned. identical: nothing to do. conflict: it exists and
-is not what the plan was made against. skip: left alone on purpose (the change says why)."""
+is not what the plan was made against, or both sides changed the same lines. skip: left alone on purpose (the reason
+says why). remove: it was generated once and is not any more (of an update alone)."""
 
 
 @dataclass(frozen=True)

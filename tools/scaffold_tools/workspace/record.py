@@ -25,7 +25,17 @@ class Entry:
     """None for a file that was not there."""
     before_mode: int | None
     after_sha256: str
+    """What the file held after the last apply or update: after a merge, the user's lines too."""
     after_mode: int
+    generated_sha256: str | None = None
+    """What was generated last, where a merge made the file differ from it."""
+    edited: bool = False
+    """Somebody else's file with an edit of ours, rather than a file of ours whole."""
+
+    @property
+    def base_sha256(self) -> str:
+        """What was generated last: the base of the next merge, and what undo takes out."""
+        return self.generated_sha256 or self.after_sha256
 
 
 @dataclass(frozen=True)
