@@ -1,7 +1,8 @@
 """Whether vLLM and SGLang can roll out a model, decided by their own registries, with what was looked at.
 
-ROLL keeps no list of its own. It starts an engine with dummy weights and hands it tensors under the checkpoint's names,
-so an engine that has no model for an architecture fails when it starts, and one that has it needs exact names on export.
+ROLL keeps no list of its own. It starts an engine with dummy weights and hands it tensors under the names that the
+checkpoint has, so an engine without a model for an architecture fails when it starts, and one that has it needs exact
+names on export.
 
 An engine's registry is read from, in this order: the folder that `SCAFFOLD_VLLM_REPO` or `SCAFFOLD_SGLANG_REPO` names
 (a checkout, or a folder of installed packages); the lane's installed packages; what was recorded from a release.

@@ -1,6 +1,6 @@
 """Registries of engines that nobody installed here: read once from a checkout by a command, and kept as data.
 
-`python -m scaffold.record_engines PATH...` adds one for each checkout; nothing in the file is typed.
+`python tests/targets/roll/record_engines.py PATH...` adds one for each checkout; nothing in the file is typed.
 """
 
 from __future__ import annotations

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from scaffold_tools.errors import BadInput
 
@@ -83,7 +83,7 @@ def read_vllm(root: Path, origin: Origin = "checkout") -> Registry:
         origin=origin,
         architectures={**own, **borrowed},
         through_transformers=frozenset(borrowed),
-        dropped=_literal(tables.get("_PREVIOUSLY_SUPPORTED_MODELS")),
+        dropped={str(key): str(last) for key, last in _literals(tables.get("_PREVIOUSLY_SUPPORTED_MODELS"))},
         fallback=_fallback(backends, gates, runners),
         root=root,
     )
@@ -142,24 +142,18 @@ def _assignments(tree: ast.Module) -> Iterable[tuple[str, ast.expr]]:
 
 def _places(tables: Mapping[str, ast.Dict], names: Iterable[str]) -> dict[str, str]:
     """`{"ArchForCausalLM": ("module", "Class")}` as architecture -> `module:Class`."""
-    found = {}
-    for name in names:
-        for architecture, place in _literal(tables.get(name)).items():
-            if isinstance(place, tuple) and len(place) == 2:
-                found[str(architecture)] = f"{place[0]}:{place[1]}"
-    return found
+    rows = [row for name in names for row in _literals(tables.get(name))]
+    return {str(key): f"{place[0]}:{place[1]}" for key, place in rows if isinstance(place, tuple) and len(place) == 2}
 
 
-def _literal(table: ast.Dict | None) -> dict[str, str]:
+def _literals(table: ast.Dict | None) -> Iterator[tuple[Any, Any]]:
     """The entries of a table that are literals; what is computed there is no name that could be looked up."""
-    found: dict[str, str] = {}
     for key, value in zip(table.keys, table.values, strict=True) if table else ():
         try:
             if key is not None:
-                found[ast.literal_eval(key)] = ast.literal_eval(value)
+                yield ast.literal_eval(key), ast.literal_eval(value)
         except ValueError:
             continue
-    return found
 
 
 def _entry_classes(tree: ast.Module) -> list[str]:

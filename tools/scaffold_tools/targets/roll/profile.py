@@ -1,8 +1,8 @@
 """What a ROLL is today, read from its source: never imported, never guessed from a version number.
 
 The same reader serves a checkout (`mcore_adapter/src/mcore_adapter`) and an installed package (`mcore_adapter`); the
-one of that name on PyPI is not ROLL's. The fields that its config classes inherit come from the megatron-core that lies
-in the lane's site-packages, the one that code is run with.
+one of that name on PyPI is not ROLL's. The fields that its config classes inherit come from the megatron-core in the
+lane's site-packages, the one that code is run with.
 """
 
 from __future__ import annotations
@@ -90,6 +90,8 @@ class RollProfile:
     edits: bool = True
     """Whether a plan edits this checkout; else it makes a package of its own, which registers when imported."""
     notes: tuple[str, ...] = ()
+    site_packages: str | None = None
+    """The lane's installed packages, where transformers and engines are looked up."""
 
     def fields(self, latent: bool) -> frozenset[str]:
         """Fields of the config class of a model with or without latent attention."""
@@ -149,6 +151,7 @@ def read_profile(root: Path, lane_site_packages: Path | None = None) -> RollProf
         families=tuple(sorted(path.parent.name for path in models.glob("*/__init__.py") if _is_family(path))),
         core=_core_version(lane_site_packages),
         edits=checkout,
+        site_packages=None if lane_site_packages is None else str(lane_site_packages),
     )
 
 

@@ -1,4 +1,4 @@
-"""Record what vLLM and SGLang register: `python -m scaffold.record_engines PATH...`.
+"""Record what vLLM and SGLang register: `python tests/targets/roll/record_engines.py PATH...`.
 
 Each PATH is a checkout of either, an unpacked release, or a folder that they are installed in. What is recorded serves
 machines that have neither; it says which version and commit it is of, and when it was read.
@@ -12,13 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scaffold_tools.errors import BadInput, ScaffoldError
+from scaffold_tools.targets.roll.engines_recorded import RECORDED, write
+from scaffold_tools.targets.roll.engines_registries import READERS, Registry
 
 
 def main(arguments: Sequence[str]) -> int:
     """Read every folder and write the file; exit code 2 where a folder has neither engine."""
-    from scaffold_tools.targets.roll.engines_recorded import RECORDED, write
-    from scaffold_tools.targets.roll.engines_registries import READERS, Registry
-
     try:
         found: list[Registry] = []
         for argument in arguments:
