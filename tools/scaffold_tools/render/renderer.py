@@ -60,14 +60,14 @@ def _finalize(value: Any) -> str:
 
 
 class Renderer:
-    """Renders the templates of one folder.
+    """Renders the templates of one folder, or of several, of which the first that has a name gives it.
 
     Names end in the suffix of what they make, with or without `.j2` (`bridge.py.j2` makes Python).
     """
 
-    def __init__(self, templates_dir: Path) -> None:
+    def __init__(self, *templates_dirs: Path) -> None:
         self._environment = _Environment(
-            loader=FileSystemLoader(templates_dir),
+            loader=FileSystemLoader(templates_dirs),
             undefined=StrictUndefined,
             finalize=_finalize,
             autoescape=False,

@@ -276,22 +276,22 @@ def per_layer_flags(blueprint: Blueprint, layers: Sequence[int], num_layers: int
     return None
 
 
-def _nope_code(view: View) -> str | None:
+def nope_code(view: View) -> str | None:
     if isinstance(view.expression, Chosen):
         return value_flags(view.expression, Const(None))
     return per_layer_flags(view.blueprint, _nope_layers(view), view.other("num_layers", 0))
 
 
-def _one_rope_and_nope(view: View) -> bool:
+def one_rope_and_nope(view: View) -> bool:
     sets = _rope_sets(view)
     plain = len(sets) == 1 and sets[0].get("type") in ("default", "linear")
-    return plain and bool(_nope_layers(view)) and _nope_code(view) is not None
+    return plain and bool(_nope_layers(view)) and nope_code(view) is not None
 
 
 def _nope(view: View) -> tuple[Setting, ...]:
     linear = _rope_sets(view)[0].get("type") == "linear"
     tables = _linear_rope(view) if linear else _theta(view)
-    return (*tables, Setting("no_rope_freq", _nope_code(view) or "", "1: the layer has no rotary embedding"))
+    return (*tables, Setting("no_rope_freq", nope_code(view) or "", "1: the layer has no rotary embedding"))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -418,7 +418,7 @@ ROWS: tuple[Row, ...] = (
     Row("rope.sets", _one_rope("linear"), settings=_linear_rope),
     Row("rope.sets", _llama3_is_the_hard_coded_one, settings=_llama3_rope),
     Row("rope.sets", _one_rope("yarn"), derived="YARN_ROPE_SCALING_MAPPING of the base bridge"),
-    Row("rope.sets", _one_rope_and_nope, settings=_nope),
+    Row("rope.sets", one_rope_and_nope, settings=_nope),
     # MLP
     Row("mlp.activation", lambda view: _base_curve(view) == view.value, derived="the base bridge reads its name"),
     Row("mlp.activation", lambda view: view.value in FUNCTIONS, settings=_activation),

@@ -1,0 +1,139 @@
+"""How decisions reach mcore_adapter: which are rows of a template, which need a hook, which a class of their own."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from scaffold_tools.blueprint.facts import Blueprint
+from scaffold_tools.targets.megatron_bridge.blocks import BlockPlan, ProviderField
+from scaffold_tools.targets.megatron_bridge.rows import Setting
+from scaffold_tools.targets.roll.rules import INTERPOLATION
+
+ROPE = "hf_config.rope_parameters"
+"""What transformers before 5 does not have; the hook makes it there."""
+
+OUTSIDE_LAYERS = frozenset(
+    {"rope", "embedding_multiplier", "embed_norm", "positions", "activation_module"}
+    | {"head_bias", "head_transform", "logits_multiplier", "logits_softcap"}
+)
+"""Features that change the built model outside the layer spec."""
+
+
+@dataclass(frozen=True)
+class Activation:
+    """The function of the MLP, which no field of a saved config can hold."""
+
+    code: str
+    imports: tuple[tuple[str, str], ...] = ()
+    symbol: str | None = None
+    """A name of the model's own modules."""
+    told: str = ""
+
+
+@dataclass(frozen=True)
+class Binding:
+    """Every setting at its place."""
+
+    config_rows: tuple[tuple[str, str], ...]
+    """(Hugging Face key, field): converted both ways."""
+    constants: tuple[tuple[str, str], ...]
+    """(field, code)."""
+    hooks: tuple[Setting, ...]
+    """Computed from the Hugging Face config."""
+    fields: tuple[ProviderField, ...]
+    """What the model's config class adds."""
+    activation: Activation | None
+    interpolates: bool
+    """Whether positions are divided by a factor."""
+    own_config: bool
+    own_model: bool
+
+
+def bind(settings: Sequence[Setting], blocks: BlockPlan, known: frozenset[str], row_bias: bool) -> Binding:
+    """Sort settings by what they need.
+
+    Args:
+        settings: one a field, under the adapter's names.
+        blocks: the custom modules of the model.
+        known: fields of the config class that it inherits from.
+        row_bias: whether row-parallel modules have biases, which the model has to rename.
+    """
+    rows: dict[str, str] = {}
+    constants: list[tuple[str, str]] = []
+    hooks: list[Setting] = []
+    activation = _activation(settings, blocks)
+    scaled = "rope" in blocks.features or "latent_rope" in blocks.features
+    for row in settings:
+        if row.attribute == "activation_func":
+            continue
+        if row.config_key and row.config_key not in rows and not (scaled and row.attribute == "rope_parameters"):
+            rows[row.config_key] = row.attribute
+        elif "hf_config" in row.code:
+            hooks.append(row)
+        else:
+            constants.append((row.attribute, row.code))
+    interpolates = any(row.attribute == INTERPOLATION for row in settings)
+    fields = own_fields(blocks, known, interpolates)
+    own_config = bool(fields) or activation is not None
+    outside = bool(blocks.features & OUTSIDE_LAYERS)
+    return Binding(
+        config_rows=tuple(rows.items()),
+        constants=tuple(constants),
+        hooks=tuple(hooks),
+        fields=fields,
+        activation=activation,
+        interpolates=interpolates,
+        own_config=own_config,
+        own_model=own_config or outside or interpolates or row_bias or blocks.layer_spec is not None,
+    )
+
+
+def own_fields(blocks: BlockPlan, known: frozenset[str], interpolates: bool) -> tuple[ProviderField, ...]:
+    """Fields that the config class has to add to what it inherits."""
+    rows = [row for row in blocks.provider_fields if row.name not in known]
+    if interpolates:
+        comment = "Positions are divided by it."
+        rows.append(ProviderField(INTERPOLATION, "float | None", "None", comment=comment))
+    return tuple(rows)
+
+
+def _activation(settings: Sequence[Setting], blocks: BlockPlan) -> Activation | None:
+    stem = blocks.naming.stem
+    for feature, keyword in (("activation_beta", "beta"), ("activation_multiplier", "multiplier")):
+        if feature in blocks.features:
+            code = f"partial({stem}_activation, {keyword}=self.{feature})"
+            return Activation(code, (("functools", "partial"),), f"{stem}_activation")
+    row = next((row for row in settings if row.attribute == "activation_func"), None)
+    if row is None:
+        return None
+    symbol = None if row.imports else row.code
+    gated = any(one.attribute == "swiglu" for one in settings)
+    told = "`swiglu` stands for a gate here, whose function is another." if gated else ""
+    return Activation(row.code, row.imports, symbol, told)
+
+
+def hook_code(row: Setting) -> str:
+    """The code of a hook, over the rope dict that the hook makes where there is none."""
+    return row.code.replace(ROPE, "rope_parameters")
+
+
+def needs_rope(hooks: Sequence[Setting]) -> bool:
+    """Whether a hook looks into the rope dict."""
+    return any(ROPE in row.code for row in hooks)
+
+
+def is_constant(code: str) -> bool:
+    """Whether code is a literal."""
+    try:
+        ast.literal_eval(code)
+    except (ValueError, SyntaxError):
+        return False
+    return True
+
+
+def told(blueprint: Blueprint, blocks: BlockPlan) -> str:
+    """One line: what of the model stock Megatron Core lacks."""
+    names = [block.name for block in blocks.blocks]
+    return f"Beyond stock Megatron Core: {', '.join(names)}." if names else ""

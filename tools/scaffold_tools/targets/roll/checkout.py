@@ -1,0 +1,121 @@
+"""What a model touches in a ROLL checkout beside its own package: the import that registers it, lists of types."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import libcst as cst
+import libcst.matchers as m
+
+from scaffold_tools.edit.order import best_position, natural
+from scaffold_tools.edit.source import checked, parse
+from scaffold_tools.errors import BadInput
+from scaffold_tools.targets.roll.profile import ADAPTER
+from scaffold_tools.text import checked_identifier
+from scaffold_tools.workspace.plan import Change
+
+if TYPE_CHECKING:
+    from scaffold_tools.targets.roll.plan import Design
+
+_COMMA = cst.Comma(whitespace_after=cst.SimpleWhitespace(" "))
+MODELS = (ADAPTER / "models" / "__init__.py").as_posix()
+
+
+def edits(made: Design, root: Path) -> tuple[Change, ...]:
+    """The import line, and the model type where experts of one tensor are gathered.
+
+    Raises:
+        BadInput: a file is built in a way that an edit could only guess at.
+    """
+    changes = []
+    path = root / MODELS
+    if not path.is_file():
+        raise BadInput(f"{root} has no {MODELS}", hint="give the root of a ROLL checkout with --repo")
+    source = path.read_bytes()
+    changes.append(_edit(MODELS, source, add_package(source, made.names.family), "models register when imported"))
+    if made.converters.stacked:
+        for name, _ in made.profile.moe_allgather:
+            source = (root / name).read_bytes()
+            after = add_model_type(source, made.names.model_type)
+            changes.append(_edit(name, source, after, "experts that are one tensor are gathered before a write"))
+    return tuple(change for change in changes if change.before_sha256 is not None)
+
+
+def _edit(path: str, before: bytes, after: bytes, summary: str) -> Change:
+    unchanged = before == after
+    return Change(
+        path=path,
+        kind="edit",
+        content=after.decode("utf-8"),
+        summary=summary,
+        before_sha256=None if unchanged else hashlib.sha256(before).hexdigest(),
+    )
+
+
+def add_package(source: bytes, name: str) -> bytes:
+    """`name` at its sorted place in `from . import (...)`; the same bytes where it is there.
+
+    Raises:
+        BadInput: there is no such import.
+    """
+    checked_identifier(name)
+    tree = parse(source, where=MODELS)
+    found = m.findall(tree, m.ImportFrom(module=None, relative=[m.Dot()], names=[m.ZeroOrMore(m.ImportAlias())]))
+    if not found:
+        raise BadInput(f"{MODELS} has no `from . import ...`", hint="add the import of the model's package by hand")
+    node = found[0]
+    assert isinstance(node, cst.ImportFrom) and not isinstance(node.names, cst.ImportStar)
+    names = [alias.evaluated_name for alias in node.names]
+    if name in names:
+        return source
+    index = best_position([natural(one) for one in names], natural(name))[0]
+    return checked(source, tree.with_deep_changes(node, names=_inserted(node.names, name, index)), where=MODELS)
+
+
+def _inserted(names: Sequence[cst.ImportAlias], name: str, index: int) -> list[cst.ImportAlias]:
+    """The aliases with one more, in the form that the others have."""
+    aliases = list(names)
+    between = next((one.comma for one in aliases if isinstance(one.comma, cst.Comma)), None)
+    plain = between or cst.Comma(whitespace_after=cst.SimpleWhitespace(" "))
+    if index == len(aliases):
+        last = aliases[-1]
+        trailing = last.comma
+        new = cst.ImportAlias(cst.Name(name), comma=trailing)
+        aliases[-1] = last.with_changes(comma=plain)
+    else:
+        new = cst.ImportAlias(cst.Name(name), comma=plain)
+    aliases.insert(index, new)
+    return aliases
+
+
+def add_model_type(source: bytes, model_type: str) -> bytes:
+    """The type in every list of strings that a `hf_model_type` is looked up in; the same bytes where it is in all.
+
+    Raises:
+        BadInput: there is no such list.
+    """
+    tree = parse(source)
+    matcher = m.Comparison(
+        left=m.Attribute(attr=m.Name("hf_model_type")),
+        comparisons=[m.ComparisonTarget(operator=m.In(), comparator=m.List())],
+    )
+    found = m.findall(tree, matcher)
+    if not found:
+        raise BadInput("no list that a hf_model_type is looked up in", hint="add the model type by hand")
+    edited = tree
+    for node in found:
+        assert isinstance(node, cst.Comparison)
+        listed = node.comparisons[0].comparator
+        assert isinstance(listed, cst.List)
+        words = [one.value.evaluated_value for one in listed.elements if isinstance(one.value, cst.SimpleString)]
+        if model_type in words:
+            continue
+        quoted = cst.Element(cst.SimpleString(f'"{model_type}"'))
+        elements = [*listed.elements[:-1], listed.elements[-1].with_changes(comma=_COMMA)] if words else []
+        changed = edited.with_deep_changes(listed, elements=[*elements, quoted])
+        assert isinstance(changed, cst.Module)
+        edited = changed
+    return checked(source, edited)

@@ -1,0 +1,310 @@
+"""Roles of tensors to converter operations of mcore_adapter: every tensor pattern is consumed once, or is a gap.
+
+Which parameter of megatron-core holds which tensor is what Megatron-Bridge's mapping rows say; here they become
+operations on whole tensors, for distribution over ranks is a step of its own in the adapter. Names lose what the
+adapter puts before them: the prefix of a layer, and that of an expert.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from scaffold_tools.blueprint.facts import Blueprint, Gap
+from scaffold_tools.targets.megatron_bridge.mapping_rows import Fused
+from scaffold_tools.targets.megatron_bridge.mappings import Mappings, map_roles
+from scaffold_tools.targets.megatron_bridge.moe_mappings import stacked_layout
+
+MCA_LAYER = "decoder.layers.*"
+EVERY_EXPERT = ".mlp.experts.local_experts.{}"
+CHECK = "scaffold verify: every tensor meets one converter, and the round trip is exact"
+
+
+@dataclass(frozen=True)
+class Operation:
+    """`<name>(hf_names=..., mca_names=..., <arguments>)`."""
+
+    name: str
+    hf: tuple[str, ...]
+    mca: tuple[str, ...]
+    arguments: tuple[tuple[str, object], ...] = ()
+    comment: str = ""
+
+
+@dataclass(frozen=True)
+class LocalOperation:
+    """An operation that the model's package brings along, since mcore_adapter has none for its layout."""
+
+    name: str
+    kind: str
+    """The template of that name makes it."""
+    order: tuple[str, ...] = ()
+    """Parts of a fused tensor, first rows first."""
+    blocks: str = "1"
+    """The rows are cut into this many blocks, and each has all parts: Python source over `groups`."""
+    interleaved: bool = False
+    """Rows of the parts take turns one by one."""
+    transposed: bool = False
+    """Weights are stored [in, out]."""
+
+
+@dataclass(frozen=True)
+class Converters:
+    """All that a template says of tensors."""
+
+    operations: tuple[Operation, ...]
+    local: tuple[LocalOperation, ...]
+    layer_prefix: str
+    moe_prefix: str | None
+    ignored: tuple[str, ...]
+    """Names without prefix of tensors that the code recomputes (`hf_invalid_keys`)."""
+    stacked: bool
+    """Whether the experts of a layer are one tensor, so that all of them are needed before one can be written."""
+    homes: tuple[tuple[str, str], ...] = ()
+    """(part of a name in layers with experts, what it is in layers without), where a model has both."""
+    known: tuple[tuple[str, str], ...] = ()
+    """(parameter, list of the distribution rules) of parameters whose mapping class tells how they are split."""
+    gaps: tuple[Gap, ...] = ()
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Names of megatron-core's parameters without prefixes, each once, in all layers that have them."""
+        names = [name.removeprefix(EVERY_EXPERT) for row in self.operations for name in row.mca]
+        elsewhere = [name.replace(*home) for name in names for home in self.homes if home[0] in name]
+        return tuple(dict.fromkeys((*names, *elsewhere)))
+
+
+STOCK: dict[str, tuple[str, tuple[tuple[str, object], ...]]] = {
+    "QKVMapping": ("QKVConverOp", ()),
+    "GatedMLPMapping": ("StackConverOp", (("dim", 0),)),
+    "ReplicatedMapping": ("RenameConverOp", ()),
+    "AutoMapping": ("RenameConverOp", ()),
+    "FusedExpertMapping": ("", ()),
+}
+"""Mapping class -> operation of mcore_adapter and its arguments."""
+
+LOCAL: dict[str, LocalOperation] = {
+    "ConcatenatedQKVMapping": LocalOperation("FusedQKVConverOp", "fused_qkv", ("q", "k", "v")),
+    "FusedGatedMLPMapping": LocalOperation("FusedGateUpConverOp", "fused_gate_up", ("gate", "up")),
+    "FusedUpGateMLPMapping": LocalOperation("FusedUpGateConverOp", "fused_gate_up", ("up", "gate")),
+    "FusedQKVMapping": LocalOperation("FusedQKVConverOp", "fused_qkv"),
+    "QKeyValueMapping": LocalOperation("QKeyValueConverOp", "q_kv"),
+    "GatedQKVMapping": LocalOperation("JoinedGatedQKVConverOp", "joined_gated_qkv"),
+    "PairedQKVMapping": LocalOperation("PairedQKVConverOp", "paired_qkv"),
+    "TransposedQKVMapping": LocalOperation("TransposedQKVConverOp", "transposed_qkv"),
+    "TransposedGatedMLPMapping": LocalOperation("TransposedStackConverOp", "transposed_stack"),
+    "RotatedRowsMapping": LocalOperation("RotatedRowsConverOp", "rotated_rows"),
+    "SqueezedBiasMapping": LocalOperation("SqueezeConverOp", "squeeze"),
+}
+"""Mapping class -> the operation that the model's package brings along for it."""
+
+STACKED: dict[str, LocalOperation] = {
+    "FusedExpertMapping": LocalOperation("StackedExpertsConverOp", "stacked_experts"),
+    "StackedExpertsMapping": LocalOperation("StackedExpertsConverOp", "stacked_experts", transposed=True),
+    "FusedGatedExpertMapping": LocalOperation("StackedGateUpConverOp", "stacked_gate_up", ("gate", "up")),
+    "StackedGatedExpertsMapping": LocalOperation("StackedGateUpConverOp", "stacked_gate_up"),
+    "StackedPairExpertsMapping": LocalOperation("StackedPairConverOp", "stacked_pair"),
+}
+"""The same for tensors that hold all experts of a layer."""
+
+
+def convert_roles(blueprint: Blueprint, overrides: Mapping[str, str]) -> Converters:
+    """Operations for every tensor of the blueprint; `overrides` are the names that blocks gave to parameters."""
+    found = map_roles(blueprint, overrides)
+    prefixes = _Prefixes.of(blueprint)
+    gaps = [*prefixes.gaps, *(_for_roll(gap) for gap in found.gaps)]
+    operations: list[Operation] = []
+    local: dict[str, LocalOperation] = {}
+    for rename in found.renames:
+        operations.append(Operation("RenameConverOp", (prefixes.hf(rename.hf),), (mca_name(rename.megatron),)))
+    for fused in found.fused:
+        if ".local_experts." in fused.megatron:
+            continue  # one name is enough: the adapter knows both kinds of experts
+        outcome = _operation(fused, found, blueprint, prefixes, local)
+        operations.append(outcome) if isinstance(outcome, Operation) else gaps.append(outcome)
+    operations, homes = _beside_experts(operations, blueprint)
+    gaps += _several_homes(operations)
+    return Converters(
+        operations=tuple(operations),
+        local=tuple(local.values()),
+        layer_prefix=prefixes.layer,
+        moe_prefix=prefixes.moe,
+        ignored=tuple(dict.fromkeys(prefixes.hf(pattern) for pattern in found.ignored)),
+        stacked=any(row.kind.startswith("stacked_") for row in local.values()),
+        homes=homes,
+        gaps=tuple(gaps),
+    )
+
+
+def mca_name(pattern: str) -> str:
+    """Name of a parameter as templates have it: without the layer, and without what leads to one expert."""
+    name = pattern.removeprefix(MCA_LAYER)
+    if name == pattern:
+        return pattern
+    expert = re.fullmatch(r"\.mlp\.experts(\.linear_fc[12]\.(?:weight|bias))\*", name)
+    return expert[1] if expert else name
+
+
+@dataclass(frozen=True)
+class _Prefixes:
+    layer: str
+    moe: str | None
+    gaps: tuple[Gap, ...] = ()
+
+    @classmethod
+    def of(cls, blueprint: Blueprint) -> _Prefixes:
+        """What stands before a layer's number, and between it and an expert's."""
+        inside = [row for row in blueprint.roles if "*" in row.pattern]
+        heads = list(dict.fromkeys(row.pattern.partition("*")[0] for row in inside))
+        experts = [row for row in inside if row.role.startswith("moe.expert.") and row.pattern.count("*") == 2]
+        between = list(dict.fromkeys(row.pattern.split("*")[1] for row in experts))
+        gaps = tuple(
+            Gap(
+                words[1],
+                f"a template has one {what} alone, and this model has {', '.join(words)}",
+                write_what="a template subclass that knows both",
+                check=CHECK,
+            )
+            for what, words in (("hf_layer_prefix", heads), ("hf_moe_prefix", between))
+            if len(words) > 1
+        )
+        return cls(heads[0] if heads else "model.layers.", between[0] if between else None, gaps)
+
+    def hf(self, pattern: str) -> str:
+        """The name of a Hugging Face tensor as templates have it."""
+        if not pattern.startswith(f"{self.layer}*"):
+            return pattern
+        name = pattern.removeprefix(f"{self.layer}*")
+        if self.moe is not None and name.startswith(f"{self.moe}*"):
+            return name.removeprefix(f"{self.moe}*")
+        return name
+
+
+def _operation(
+    fused: Fused, found: Mappings, blueprint: Blueprint, prefixes: _Prefixes, local: dict[str, LocalOperation]
+) -> Operation | Gap:
+    names = tuple(prefixes.hf(str(value)) for key, value in fused.arguments if _is_name(key, value))
+    mca = (mca_name(fused.megatron),)
+    words = {key: value for key, value in fused.arguments if not _is_name(key, value)}
+    one = fused.name in STACKED and not _is_indexed(fused)
+    if one:
+        own = _stacked(STACKED[fused.name], blueprint)
+        mca = (EVERY_EXPERT + mca[0],)
+        return _with_local(own, Operation(own.name, names, mca, comment=fused.comment), local)
+    if fused.name == "AutoMapping" and words.pop("permute_dims", False):
+        own = LocalOperation("TransposeConverOp", "transpose")
+        return _with_local(own, Operation(own.name, names, mca, comment=fused.comment), local)
+    if fused.name in LOCAL:
+        own = _like(LOCAL[fused.name], fused.name, found)
+        return _with_local(own, Operation(own.name, names, mca, tuple(words.items()), fused.comment), local)
+    if fused.name in STOCK and not words and not fused.code:
+        name, arguments = STOCK[fused.name]
+        if name == "QKVConverOp" and mca[0].endswith(".bias"):
+            name = "QKVBiasConverOp"
+        return Operation(name, names, mca, arguments)
+    return Gap(
+        subject=str(fused.arguments[0][1]) if fused.arguments else fused.megatron,
+        reason=f"no converter operation does what {fused.name} does: {fused.comment}",
+        write_what="a subclass of ConverOp in the model's package, about a dozen lines",
+        check=CHECK,
+    )
+
+
+def _with_local(own: LocalOperation, operation: Operation, local: dict[str, LocalOperation]) -> Operation | Gap:
+    """The operation; a gap where its class would have to be two different ones."""
+    if local.setdefault(own.name, own) == own:
+        return operation
+    return Gap(
+        operation.hf[0],
+        f"{own.name} would need two layouts in one model",
+        write_what="a second operation in the model's package",
+        check=CHECK,
+    )
+
+
+def _like(own: LocalOperation, name: str, found: Mappings) -> LocalOperation:
+    """With the layout that the mapping rows chose."""
+    chosen = next((row for row in found.local if row.name == name), None)
+    if chosen is None:
+        return own
+    return replace(
+        own,
+        order=chosen.order or own.order,
+        blocks=chosen.blocks,
+        interleaved=chosen.interleaved,
+        transposed=chosen.transposed,
+    )
+
+
+def _stacked(own: LocalOperation, blueprint: Blueprint) -> LocalOperation:
+    layout = stacked_layout(blueprint.roles)
+    if own.kind == "stacked_gate_up" and not own.order:
+        order = (str(layout["first"]), str(layout["second"]))
+        return replace(
+            own, order=order, interleaved=bool(layout["interleaved"]), transposed=bool(layout["transposed"])
+        )
+    if own.kind == "stacked_pair":
+        return replace(own, transposed=bool(layout["pair_transposed"]))
+    return own
+
+
+def _is_name(key: str, value: object) -> bool:
+    return isinstance(value, str) and key != "before"
+
+
+def _is_indexed(fused: Fused) -> bool:
+    """Whether every expert has tensors of its own."""
+    return all(str(value).count("*") > 1 for key, value in fused.arguments if _is_name(key, value))
+
+
+HOMES: tuple[tuple[str, str], ...] = (
+    (".pre_mlp_layernorm.", ".mlp.linear_fc1.layer_norm_"),
+    (".mlp.post_layernorm.", ".mlp.linear_fc2.post_layernorm."),
+)
+"""(part of a name in layers with experts, what it is in layers without): norms that are fused with an MLP alone."""
+
+
+def _beside_experts(
+    operations: Sequence[Operation], blueprint: Blueprint
+) -> tuple[list[Operation], tuple[tuple[str, str], ...]]:
+    """Names as layers with experts have them, and the other homes where only some layers have experts."""
+    layers = list(blueprint.value("moe.layers") or [])
+    if blueprint.value("moe.num_experts") is None or not any(layers):
+        return list(operations), ()
+    homes = [home for home in HOMES if any(home[1] in name for row in operations for name in row.mca)]
+    found: dict[tuple[tuple[str, ...], tuple[str, ...]], Operation] = {}
+    for row in operations:
+        mca = row.mca
+        for experts, dense in homes:
+            mca = tuple(name.replace(dense, experts) for name in mca)
+        found.setdefault((row.hf, mca), replace(row, mca=mca))
+    return list(found.values()), tuple(homes) if not all(layers) else ()
+
+
+def _several_homes(operations: Sequence[Operation]) -> list[Gap]:
+    """One tensor with several operations: the adapter would use the last of them in every layer."""
+    seen: dict[str, Operation] = {}
+    gaps = []
+    for row in operations:
+        for name in row.hf:
+            if name in seen:
+                gaps.append(
+                    Gap(
+                        name,
+                        f"this tensor is {seen[name].mca[0]} in some layers and {row.mca[0]} in others",
+                        write_what="a template subclass that names it after its layer",
+                        check=CHECK,
+                    )
+                )
+            seen[name] = row
+    return gaps
+
+
+def _for_roll(gap: Gap) -> Gap:
+    """The same gap in the words of this target."""
+    if gap.write_what is None or "mapping" not in gap.write_what:
+        return gap
+    reason = gap.reason.replace("no mapping class unpacks", "no converter operation unpacks")
+    what = "a converter operation in the model's package, and the parameter that receives the tensor"
+    return replace(gap, reason=reason, write_what=what, check=CHECK)
