@@ -7,6 +7,7 @@ through the bases, file by file.
 from __future__ import annotations
 
 import ast
+import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -45,6 +46,10 @@ class ClassFacts:
     layer_classes: tuple[str, ...]
     """`_no_split_modules`: the layers that FSDP wraps."""
     conversions: tuple[Conversion, ...]
+    checkpointing: bool = True
+    """`supports_gradient_checkpointing`, without which enabling it raises."""
+    positions: str | None = None
+    """Digest of the code of `get_rope_index` of the class's own package; None where it has no such method."""
 
     def says(self, check: str) -> bool | None:
         """The answer of a class method that engines call; None for one that is not known here."""
@@ -77,6 +82,8 @@ def class_facts(site_packages: Path | None, architecture: str, model_type: str) 
         pp_plan=_has_entries(_attribute(config, "base_model_pp_plan")),
         layer_classes=_names(_attribute(own, "_no_split_modules")),
         conversions=conversions_of(root / "conversion_mapping.py", (architecture, model_type)),
+        checkpointing=_is_true(_attribute(own, "supports_gradient_checkpointing")),
+        positions=positions_code(path),
     )
 
 
@@ -160,6 +167,23 @@ def _can_set_attention(path: Path) -> bool:
     if not re.search(r"class \w+Attention\(nn.Module\)", text):
         return True
     return "eager_attention_forward" in text and "ALL_ATTENTION_FUNCTIONS" in text
+
+
+def positions_code(path: Path) -> str | None:
+    """A digest of the code that numbers positions of text and images, docstring left out: equal code, equal positions.
+
+    Of the last class of the file that has it, which is the one that heads use.
+    """
+    bodies = [
+        item.body
+        for node in _classes(path).values()
+        for item in node.body
+        if isinstance(item, ast.FunctionDef) and item.name == "get_rope_index"
+    ]
+    if not bodies:
+        return None
+    code = bodies[-1][1:] if ast.get_docstring(ast.Module(bodies[-1], [])) is not None else bodies[-1]
+    return hashlib.sha256("".join(ast.dump(one) for one in code).encode()).hexdigest()
 
 
 def _config_class(path: Path, architecture: str) -> list[tuple[Path, str]]:
