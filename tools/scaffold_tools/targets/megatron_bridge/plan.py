@@ -28,6 +28,12 @@ from scaffold_tools.targets.megatron_bridge.naming import Names, names_of
 from scaffold_tools.targets.megatron_bridge.profile import Profile, read_profile
 from scaffold_tools.targets.megatron_bridge.quantised import files as quantised
 from scaffold_tools.targets.megatron_bridge.rules import Setting, Settlement, settle
+from scaffold_tools.targets.megatron_bridge.surroundings import (
+    Surroundings,
+    design_surroundings,
+    surrounding_edits,
+    surrounding_files,
+)
 from scaffold_tools.workspace.plan import Change, Plan
 
 __all__ = ["Options", "make_plan", "read_profile"]
@@ -72,6 +78,8 @@ class _Design:
     common: dict[str, Any]
     stub: bool
     """Whether a module for the gaps is part of it."""
+    surroundings: Surroundings
+    """Recipes and the like, in a checkout."""
 
 
 def make_plan(blueprint: Blueprint, *, root: Path, profile: Profile, options: Options | None = None) -> Plan:
@@ -90,10 +98,11 @@ def make_plan(blueprint: Blueprint, *, root: Path, profile: Profile, options: Op
         from scaffold_tools.targets.megatron_bridge.checkout import edits
 
         changes = (*changes, *edits(design.names, design.blocks, root))
+        changes = (*changes, *surrounding_edits(design.surroundings, root))
     folder = design.names.package if profile.layout == "package" else f"megatron.bridge.models.{design.names.family}"
     own = profile.registration(blueprint.architecture)
     notes = profile.notes if own is None else (*profile.notes, f"takes the place of {own.name}")
-    notes = (*notes, *quantised.notes(blueprint.stored))
+    notes = (*notes, *quantised.notes(blueprint.stored), *design.surroundings.notes)
     return Plan(
         target="megatron-bridge",
         layout=profile.layout,
@@ -136,7 +145,10 @@ def _design(blueprint: Blueprint, profile: Profile, options: Options) -> _Design
         found = (*found, _unlisted(blueprint.architecture))
     gaps = (*blueprint.gaps, *(gap for gap in found if (gap.subject, gap.reason) not in known))
     stub = options.with_stubs and bool(gaps)
-    return _Design(blueprint, profile, names, blocks, settlement, settings, mappings, gaps, common, stub)
+    around = design_surroundings(
+        blueprint, profile, names, blocks=blocks, mappings=mappings, model_id=common["model_id"]
+    )
+    return _Design(blueprint, profile, names, blocks, settlement, settings, mappings, gaps, common, stub, around)
 
 
 def _summary(blocks: BlockPlan) -> list[str]:
@@ -286,6 +298,7 @@ def _checkout_files(design: _Design, root: Path) -> list[_File]:
         path = f"tests/unit_tests/models/{names.family}/test_{names.stem}_gaps.py"
         words = stubs.stub_test_context(tests, names, code)
         rows.append((path, "test_gaps.py.j2", "fails while a gap is open", words))
+    rows += surrounding_files(design.surroundings, tests, root=root)
     script = _script(design, f"examples/models/{names.family}/{names.stem}")
     return [*_module_files(design, folder, code), *(_File(*row) for row in rows), *script]
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from scaffold_tools.errors import BadInput
+from scaffold_tools.targets.megatron_bridge.recipes.layout import RecipeLayout, read_recipe_layout
 
 _HINT = "give a checkout of NVIDIA-NeMo/Megatron-Bridge that has AutoBridge and @register_bridge, 0.6 or newer"
 
@@ -60,6 +61,8 @@ class Profile:
     """Ends of the architecture names that AutoBridge loads."""
     quantization_helpers: frozenset[str] = frozenset()
     """Functions of `models/conversion/quantization_utils.py`."""
+    recipes: RecipeLayout | None = None
+    """How training recipes are laid out; None where there are none that a generated one would fit beside."""
 
     def registration(self, architecture: str) -> Registration | None:
         """The bridge that the target has for this architecture, or None."""
@@ -100,6 +103,7 @@ def read_profile(root: Path, *, lane_site_packages: Path | None = None) -> Profi
         notes=notes,
         suffixes=_suffixes(conversion / "auto_bridge.py"),
         quantization_helpers=_functions(conversion / "quantization_utils.py"),
+        recipes=read_recipe_layout(bridge),
     )
 
 

@@ -1,0 +1,73 @@
+"""What surrounds a bridge in a checkout: training recipes, examples, launch scripts of tests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scaffold_tools.blueprint.facts import Blueprint
+from scaffold_tools.targets.megatron_bridge.blocks import BlockPlan
+from scaffold_tools.targets.megatron_bridge.mappings import Mappings
+from scaffold_tools.targets.megatron_bridge.naming import Names
+from scaffold_tools.targets.megatron_bridge.profile import Profile
+from scaffold_tools.targets.megatron_bridge.recipes.design import RecipeDesign, design_recipes
+from scaffold_tools.targets.megatron_bridge.recipes.files import recipe_edits, recipe_files
+from scaffold_tools.targets.megatron_bridge.recipes.words import memory_text, parallelism_text, recipe_words
+from scaffold_tools.workspace.plan import Change
+
+NewFile = tuple[str, str, str, dict[str, Any]]
+"""(path, template, summary, context)."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """The decisions, and what the templates are told of them."""
+
+    recipes: RecipeDesign | None
+    words: dict[str, Any]
+    notes: tuple[str, ...]
+
+
+def design_surroundings(
+    blueprint: Blueprint, profile: Profile, names: Names, *, blocks: BlockPlan, mappings: Mappings, model_id: str
+) -> Surroundings:
+    """Decide on recipes for one model; there are none where the checkout has none that would fit beside.
+
+    A package of its own has no surroundings.
+    """
+    if profile.layout == "package":
+        return Surroundings(None, {}, ())
+    design = design_recipes(blueprint, profile, names, blocks=blocks, mappings=mappings, model_name=model_id)
+    if design is None:
+        return Surroundings(None, {}, ("no recipes: this checkout has no base configs in recipes/common.py",))
+    words = recipe_words(design, blueprint, profile.provider_fields)
+    return Surroundings(design, words, _notes(design))
+
+
+def surrounding_files(found: Surroundings, words: dict[str, Any], *, root: Path) -> list[NewFile]:
+    """Files that are new, or replaced whole.
+
+    Args:
+        found: the decisions.
+        words: what the generated tests are told: names, and the config of a small model.
+        root: the checkout.
+    """
+    told = {**words, **found.words}
+    return recipe_files(found.recipes, told, root=root) if found.recipes else []
+
+
+def surrounding_edits(found: Surroundings, root: Path) -> tuple[Change, ...]:
+    """Edits of lists that exist."""
+    return recipe_edits(found.recipes, found.words, root=root) if found.recipes else ()
+
+
+def _notes(design: RecipeDesign) -> tuple[str, ...]:
+    if design.taken is not None:
+        return (f"recipes called {design.name}_* are in {design.taken} already: left as they are",)
+    tight = [choice for choice in design.choices if not choice.memory.fits]
+    return tuple(
+        f"{choice.task} of {design.name} needs more than 1024 H100: {parallelism_text(choice.split)}, "
+        f"{memory_text(choice.memory)}"
+        for choice in tight
+    )
