@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from scaffold_tools.blueprint.facts import Blueprint
 from scaffold_tools.targets.megatron_bridge.blocks import BlockPlan, ProviderField
 from scaffold_tools.targets.megatron_bridge.rows import Setting
-from scaffold_tools.targets.roll.rules import INTERPOLATION
+from scaffold_tools.targets.roll.rules import INTERPOLATION, SPEC
 
 ROPE = "hf_config.rope_parameters"
 """What transformers before 5 does not have; the hook makes it there."""
@@ -49,9 +48,17 @@ class Binding:
     """Whether positions are divided by a factor."""
     own_config: bool
     own_model: bool
+    stock_spec: tuple[str, str] | None = None
+    """(module, function) of megatron-core that builds the layers, where it is not the one of McaGPTModel."""
 
 
-def bind(settings: Sequence[Setting], blocks: BlockPlan, known: frozenset[str], row_bias: bool) -> Binding:
+USUAL_KEYS = frozenset({"rope_theta", "rope_parameters"})
+"""Keys of one version of transformers or another: the adapter passes over what a config does not have."""
+
+
+def bind(
+    settings: Sequence[Setting], blocks: BlockPlan, known: frozenset[str], row_bias: bool, keys: frozenset[str]
+) -> Binding:
     """Sort settings by what they need.
 
     Args:
@@ -59,6 +66,7 @@ def bind(settings: Sequence[Setting], blocks: BlockPlan, known: frozenset[str], 
         blocks: the custom modules of the model.
         known: fields of the config class that it inherits from.
         row_bias: whether row-parallel modules have biases, which the model has to rename.
+        keys: of config.json. What a config class computes cannot be written back, so it is no row.
     """
     rows: dict[str, str] = {}
     constants: list[tuple[str, str]] = []
@@ -66,10 +74,12 @@ def bind(settings: Sequence[Setting], blocks: BlockPlan, known: frozenset[str], 
     activation = _activation(settings, blocks)
     scaled = "rope" in blocks.features or "latent_rope" in blocks.features
     for row in settings:
-        if row.attribute == "activation_func":
+        if row.attribute in ("activation_func", SPEC):
             continue
-        if row.config_key and row.config_key not in rows and not (scaled and row.attribute == "rope_parameters"):
-            rows[row.config_key] = row.attribute
+        key = row.config_key
+        plain = key is not None and key not in rows and key in keys | USUAL_KEYS
+        if key is not None and plain and not (scaled and row.attribute == "rope_parameters"):
+            rows[key] = row.attribute
         elif "hf_config" in row.code:
             hooks.append(row)
         else:
@@ -78,6 +88,9 @@ def bind(settings: Sequence[Setting], blocks: BlockPlan, known: frozenset[str], 
     fields = own_fields(blocks, known, interpolates)
     own_config = bool(fields) or activation is not None
     outside = bool(blocks.features & OUTSIDE_LAYERS)
+    spec = next(
+        (row.imports[0] for row in settings if row.attribute == SPEC and not row.code.startswith("partial(")), None
+    )
     return Binding(
         config_rows=tuple(rows.items()),
         constants=tuple(constants),
@@ -86,7 +99,8 @@ def bind(settings: Sequence[Setting], blocks: BlockPlan, known: frozenset[str], 
         activation=activation,
         interpolates=interpolates,
         own_config=own_config,
-        own_model=own_config or outside or interpolates or row_bias or blocks.layer_spec is not None,
+        own_model=own_config or outside or interpolates or row_bias or bool(spec or blocks.layer_spec),
+        stock_spec=spec,
     )
 
 
@@ -122,15 +136,6 @@ def hook_code(row: Setting) -> str:
 def needs_rope(hooks: Sequence[Setting]) -> bool:
     """Whether a hook looks into the rope dict."""
     return any(ROPE in row.code for row in hooks)
-
-
-def is_constant(code: str) -> bool:
-    """Whether code is a literal."""
-    try:
-        ast.literal_eval(code)
-    except (ValueError, SyntaxError):
-        return False
-    return True
 
 
 def told(blueprint: Blueprint, blocks: BlockPlan) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from scaffold_tools.render.literals import python_literal
 from scaffold_tools.targets.megatron_bridge.blocks import modeling_context
 from scaffold_tools.targets.megatron_bridge.blocks.features import expand
 from scaffold_tools.targets.roll.binding import OUTSIDE_LAYERS, hook_code, needs_rope, told
@@ -23,17 +22,17 @@ _OUTPUT = frozenset({"logits_multiplier", "logits_softcap", "head_bias", "head_t
 def template(made: Design) -> dict[str, Any]:
     """The context of `template.py.j2`."""
     names, binding, converters = made.names, made.binding, made.converters
-    dense = [{"experts": experts, "dense": where} for experts, where in converters.homes]
+    homes = [[home.usual, home.other, home.flags, home.at] for home in converters.homes]
     hooks = {
         "settings": [
             {"field": row.attribute, "code": hook_code(row), "comment": row.comment} for row in binding.hooks
         ],
         "rope": needs_rope(binding.hooks),
-        "dense_names": dense,
+        "homes": homes,
         "stacked": converters.stacked,
-        "told": _hooks_told(bool(binding.hooks), bool(dense), converters.stacked),
+        "told": _hooks_told(bool(binding.hooks), bool(homes), converters.stacked),
     }
-    own_template = f"{names.prefix}Template" if binding.hooks or dense or converters.stacked else "Template"
+    own_template = f"{names.prefix}Template" if binding.hooks or homes or converters.stacked else "Template"
     config, model = _config_class(made), _model_class(made)
     exported = sorted(name for name in (config, model) if name)
     return {
@@ -74,10 +73,10 @@ def _whole_key(made: Design, key: str) -> str:
     return f"{part}.{key}" if part else key
 
 
-def _hooks_told(settings: bool, dense: bool, stacked: bool) -> str:
+def _hooks_told(settings: bool, homes: bool, stacked: bool) -> str:
     parts = [
         (settings, "fields that no single config key holds"),
-        (dense, "layers with and without experts"),
+        (homes, "names that differ between layers"),
         (stacked, "experts that are one tensor"),
     ]
     words = [text for holds, text in parts if holds]
@@ -161,6 +160,7 @@ def modeling(made: Design) -> dict[str, Any]:
     if features & _MARGIN:
         found.add(("megatron.core.tensor_parallel.layers", "set_defaults_if_not_set_tensor_model_parallel_attributes"))
     found |= {(_modules(made), name) for name in _symbols(made, features)}
+    found |= {binding.stock_spec} if binding.stock_spec and not blocks.layer_spec else set()
     return {
         "imports": _rows(found),
         "row_bias": made.row_bias,
@@ -173,8 +173,8 @@ def modeling(made: Design) -> dict[str, Any]:
         "features": features,
         "adapts": adapts,
         "interpolates": binding.interpolates,
-        "layer_spec": blocks.layer_spec,
-        "spec_takes_stage": bool(blocks.layer_spec and blocks.layer_spec.endswith("_block_spec")),
+        "layer_spec": blocks.layer_spec or (binding.stock_spec[1] if binding.stock_spec else None),
+        "spec_takes_stage": blocks.layer_spec is None or blocks.layer_spec.endswith("_block_spec"),
     }
 
 
@@ -229,6 +229,9 @@ def converters(made: Design) -> dict[str, Any]:
             "blocks": row.blocks,
             "interleaved": row.interleaved,
             "transposed": row.transposed,
+            "sizes": list(row.sizes),
+            "groups": list(row.groups),
+            "uses_config": any("config." in size for size in row.sizes),
         }
         for row in made.converters.local
     ]
@@ -267,8 +270,10 @@ def _modules(made: Design) -> str:
     return f"{here}modules_{made.blocks.naming.stem}"
 
 
-def _rows(found: Iterable[Name]) -> list[dict[str, str]]:
-    return [{"module": module, "name": name} for module, name in sorted(set(found))]
-
-
-__all__ = ["configuration", "converters", "modeling", "modules", "package", "python_literal", "template"]
+def _rows(found: Iterable[Name]) -> list[dict[str, Any]]:
+    """Rows of `imports.j2`: how many dots stand before a module is not part of its name."""
+    rows = []
+    for module, name in sorted(set(found)):
+        bare = module.lstrip(".")
+        rows.append({"level": len(module) - len(bare), "module": bare, "name": name})
+    return rows

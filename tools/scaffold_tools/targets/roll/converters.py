@@ -12,11 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from scaffold_tools.blueprint.facts import Blueprint, Gap
-from scaffold_tools.targets.megatron_bridge.mapping_rows import Fused
+from scaffold_tools.targets.megatron_bridge.mapping_rows import DELTA_ROWS, SPLIT_ROWS, Fused
 from scaffold_tools.targets.megatron_bridge.mappings import Mappings, map_roles
 from scaffold_tools.targets.megatron_bridge.moe_mappings import stacked_layout
+from scaffold_tools.targets.roll.distribution import COLUMN, DUPLICATED, HALVES, ROW
 
 MCA_LAYER = "decoder.layers.*"
+MIXERS = ("mamba", "delta", "selective", "short_conv", "lru", "lightning")
 EVERY_EXPERT = ".mlp.experts.local_experts.{}"
 CHECK = "scaffold verify: every tensor meets one converter, and the round trip is exact"
 
@@ -47,6 +49,24 @@ class LocalOperation:
     """Rows of the parts take turns one by one."""
     transposed: bool = False
     """Weights are stored [in, out]."""
+    sizes: tuple[str, ...] = ()
+    """Rows of each part: Python source over `config` and the number of all `rows`."""
+    groups: tuple[int, ...] = ()
+    """How many parts each Hugging Face tensor has."""
+
+
+@dataclass(frozen=True)
+class Home:
+    """A parameter that is called otherwise in some layers."""
+
+    usual: str
+    """Part of its name in the template."""
+    other: str
+    """What stands there in those layers."""
+    flags: str
+    """Field of the config with one flag a layer."""
+    at: bool
+    """The flag of those layers."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +81,7 @@ class Converters:
     """Names without prefix of tensors that the code recomputes (`hf_invalid_keys`)."""
     stacked: bool
     """Whether the experts of a layer are one tensor, so that all of them are needed before one can be written."""
-    homes: tuple[tuple[str, str], ...] = ()
-    """(part of a name in layers with experts, what it is in layers without), where a model has both."""
+    homes: tuple[Home, ...] = ()
     known: tuple[tuple[str, str], ...] = ()
     """(parameter, list of the distribution rules) of parameters whose mapping class tells how they are split."""
     gaps: tuple[Gap, ...] = ()
@@ -71,18 +90,51 @@ class Converters:
     def parameters(self) -> tuple[str, ...]:
         """Names of megatron-core's parameters without prefixes, each once, in all layers that have them."""
         names = [name.removeprefix(EVERY_EXPERT) for row in self.operations for name in row.mca]
-        elsewhere = [name.replace(*home) for name in names for home in self.homes if home[0] in name]
-        return tuple(dict.fromkeys((*names, *elsewhere)))
+        for home in self.homes:
+            names += [name.replace(home.usual, home.other) for name in names if home.usual in name]
+        return tuple(dict.fromkeys(names))
 
 
 STOCK: dict[str, tuple[str, tuple[tuple[str, object], ...]]] = {
     "QKVMapping": ("QKVConverOp", ()),
     "GatedMLPMapping": ("StackConverOp", (("dim", 0),)),
     "ReplicatedMapping": ("RenameConverOp", ()),
+    "ColumnParallelMapping": ("RenameConverOp", ()),
+    "RowParallelMapping": ("RenameConverOp", ()),
     "AutoMapping": ("RenameConverOp", ()),
-    "FusedExpertMapping": ("", ()),
+    "RMSNorm2ZeroCenteredRMSNormMapping": ("ZeroCenteredRMSNormConverOp", ()),
 }
 """Mapping class -> operation of mcore_adapter and its arguments."""
+
+_KEYS = "config.linear_num_key_heads * config.linear_key_head_dim"
+_VALUES = "config.linear_num_value_heads * config.linear_value_head_dim"
+_CHANNELS = "config.mamba_num_heads * config.mamba_head_dim"
+_STATES = "config.mamba_num_groups * config.mamba_state_dim"
+_HEADS = "config.linear_num_value_heads"
+
+SHARDED: dict[str, tuple[str, tuple[str, ...], tuple[int, ...]]] = {
+    "MambaInProjMapping": (
+        "MambaInputConverOp",
+        (_CHANNELS, _CHANNELS, _STATES, _STATES, "config.mamba_num_heads"),
+        (5,),
+    ),
+    "MambaConv1dMapping": ("MambaConvolutionConverOp", (_CHANNELS, _STATES, _STATES), (3,)),
+    "GDNConv1dMapping": ("DeltaConvolutionConverOp", (_KEYS, _KEYS, _VALUES), (3,)),
+    "GDNLinearMappingSeparate": (
+        "DeltaInputConverOp",
+        (_KEYS, _KEYS, _VALUES, _VALUES, _HEADS, _HEADS),
+        (3, 1, 1, 1),
+    ),
+}
+"""Mapping class -> (operation, rows of its parts, parts of each tensor): parts that ranks share one by one."""
+
+SHARED_BY: dict[str, str] = {
+    "ColumnParallelMapping": COLUMN,
+    "RowParallelMapping": ROW,
+    "ReplicatedMapping": DUPLICATED,
+    "RMSNorm2ZeroCenteredRMSNormMapping": DUPLICATED,
+}
+"""Mapping class -> how the adapter has to split its parameter."""
 
 LOCAL: dict[str, LocalOperation] = {
     "ConcatenatedQKVMapping": LocalOperation("FusedQKVConverOp", "fused_qkv", ("q", "k", "v")),
@@ -116,14 +168,21 @@ def convert_roles(blueprint: Blueprint, overrides: Mapping[str, str]) -> Convert
     gaps = [*prefixes.gaps, *(_for_roll(gap) for gap in found.gaps)]
     operations: list[Operation] = []
     local: dict[str, LocalOperation] = {}
+    known: dict[str, str] = {}
     for rename in found.renames:
         operations.append(Operation("RenameConverOp", (prefixes.hf(rename.hf),), (mca_name(rename.megatron),)))
     for fused in found.fused:
         if ".local_experts." in fused.megatron:
             continue  # one name is enough: the adapter knows both kinds of experts
         outcome = _operation(fused, found, blueprint, prefixes, local)
-        operations.append(outcome) if isinstance(outcome, Operation) else gaps.append(outcome)
+        if isinstance(outcome, Operation):
+            operations.append(outcome)
+            known.update((name, field) for name in outcome.mca if (field := _field(fused, outcome, local)))
+        else:
+            gaps.append(outcome)
     operations, homes = _beside_experts(operations, blueprint)
+    operations, more = _beside_attention(operations, blueprint)
+    homes += more
     gaps += _several_homes(operations)
     return Converters(
         operations=tuple(operations),
@@ -133,6 +192,7 @@ def convert_roles(blueprint: Blueprint, overrides: Mapping[str, str]) -> Convert
         ignored=tuple(dict.fromkeys(prefixes.hf(pattern) for pattern in found.ignored)),
         stacked=any(row.kind.startswith("stacked_") for row in local.values()),
         homes=homes,
+        known=tuple(known.items()),
         gaps=tuple(gaps),
     )
 
@@ -192,6 +252,8 @@ def _operation(
         own = _stacked(STACKED[fused.name], blueprint)
         mca = (EVERY_EXPERT + mca[0],)
         return _with_local(own, Operation(own.name, names, mca, comment=fused.comment), local)
+    if (sharded := _sharded(fused)) is not None:
+        return _with_local(sharded, Operation(sharded.name, names, mca, comment=fused.comment), local)
     if fused.name == "AutoMapping" and words.pop("permute_dims", False):
         own = LocalOperation("TransposeConverOp", "transpose")
         return _with_local(own, Operation(own.name, names, mca, comment=fused.comment), local)
@@ -209,6 +271,34 @@ def _operation(
         write_what="a subclass of ConverOp in the model's package, about a dozen lines",
         check=CHECK,
     )
+
+
+def _sharded(fused: Fused) -> LocalOperation | None:
+    """The operation for parts that ranks share one by one."""
+    words = dict(fused.arguments)
+    if fused.name == SPLIT_ROWS:
+        parts = int(str(words.get("parts", 1)))
+        return LocalOperation(
+            f"Split{parts}ConverOp", "sharded_rows", sizes=(f"rows // {parts}",) * parts, groups=(parts,)
+        )
+    if fused.name == DELTA_ROWS:
+        rows = {"q": _KEYS, "k": _KEYS, "v": _VALUES, "z": _VALUES, "b": _HEADS, "a": _HEADS}
+        sizes = tuple(rows[key] for key, _ in fused.arguments)
+        what = "Input" if len(sizes) > 3 else "Convolution"
+        return LocalOperation(f"Joined{what}ConverOp", "sharded_rows", sizes=sizes, groups=(1,) * len(sizes))
+    if fused.name in SHARDED:
+        name, sizes, groups = SHARDED[fused.name]
+        return LocalOperation(name, "sharded_rows", sizes=sizes, groups=groups)
+    return None
+
+
+def _field(fused: Fused, operation: Operation, local: Mapping[str, LocalOperation]) -> str | None:
+    """How a parameter is split, where its mapping class tells it."""
+    if operation.name in local and local[operation.name].kind == "sharded_rows":
+        return COLUMN
+    if fused.name == "GatedMLPMapping" and operation.mca[0].startswith(".self_attention."):
+        return HALVES
+    return SHARED_BY.get(fused.name)
 
 
 def _with_local(own: LocalOperation, operation: Operation, local: dict[str, LocalOperation]) -> Operation | Gap:
@@ -258,28 +348,53 @@ def _is_indexed(fused: Fused) -> bool:
     return all(str(value).count("*") > 1 for key, value in fused.arguments if _is_name(key, value))
 
 
-HOMES: tuple[tuple[str, str], ...] = (
-    (".pre_mlp_layernorm.", ".mlp.linear_fc1.layer_norm_"),
-    (".mlp.post_layernorm.", ".mlp.linear_fc2.post_layernorm."),
+HOMES: tuple[Home, ...] = (
+    Home(".pre_mlp_layernorm.", ".mlp.linear_fc1.layer_norm_", "moe_layer_freq", False),
+    Home(".mlp.post_layernorm.", ".mlp.linear_fc2.post_layernorm.", "moe_layer_freq", False),
 )
-"""(part of a name in layers with experts, what it is in layers without): norms that are fused with an MLP alone."""
+"""Norms that are fused with an MLP, and are modules of their own beside experts."""
+
+USUAL_NORM = ".self_attention.linear_qkv.layer_norm_"
+"""Where the norm on a layer's input is in layers that attend."""
 
 
-def _beside_experts(
-    operations: Sequence[Operation], blueprint: Blueprint
-) -> tuple[list[Operation], tuple[tuple[str, str], ...]]:
+def _beside_experts(operations: Sequence[Operation], blueprint: Blueprint) -> tuple[list[Operation], tuple[Home, ...]]:
     """Names as layers with experts have them, and the other homes where only some layers have experts."""
     layers = list(blueprint.value("moe.layers") or [])
-    if blueprint.value("moe.num_experts") is None or not any(layers):
+    alone = not all(blueprint.value("mixer.layers") or [True])
+    if blueprint.value("moe.num_experts") is None or not any(layers) or alone:
         return list(operations), ()
-    homes = [home for home in HOMES if any(home[1] in name for row in operations for name in row.mca)]
+    homes = [home for home in HOMES if any(home.other in name for row in operations for name in row.mca)]
     found: dict[tuple[tuple[str, ...], tuple[str, ...]], Operation] = {}
     for row in operations:
         mca = row.mca
-        for experts, dense in homes:
-            mca = tuple(name.replace(dense, experts) for name in mca)
+        for home in homes:
+            mca = tuple(name.replace(home.other, home.usual) for name in mca)
         found.setdefault((row.hf, mca), replace(row, mca=mca))
     return list(found.values()), tuple(homes) if not all(layers) else ()
+
+
+def _beside_attention(
+    operations: Sequence[Operation], blueprint: Blueprint
+) -> tuple[list[Operation], tuple[Home, ...]]:
+    """One operation for the norm on a layer's input, which mixers and lone MLPs have elsewhere than attention."""
+    kind = next((one for one in MIXERS if any(blueprint.value(f"{one}.layers") or ())), None)
+    flags = f"{kind}_layers" if blueprint.value("delta.layers") is None or kind != "delta" else "linear_attention_freq"
+    others = (
+        Home(USUAL_NORM, ".self_attention.in_proj.layer_norm_", flags, True),
+        Home(USUAL_NORM, ".mlp.linear_fc1.layer_norm_", "mixer_layers", False),
+        Home(".mlp.linear_fc1.layer_norm_", ".pre_mlp_layernorm.", "moe_layer_freq", True),
+    )
+    usual = {row.hf for row in operations if any(USUAL_NORM in name for name in row.mca)}
+    kept: list[Operation] = []
+    homes: list[Home] = []
+    for row in operations:
+        home = next((home for home in others if row.hf in usual and home.other in row.mca[0]), None)
+        if home is None:
+            kept.append(row)
+        else:
+            homes.append(home)
+    return kept, tuple(home for home in others if home in homes)
 
 
 def _several_homes(operations: Sequence[Operation]) -> list[Gap]:

@@ -35,7 +35,7 @@ from scaffold_tools.workspace.plan import Change, Plan
 __all__ = ["Design", "Options", "design", "make_plan", "read_profile"]
 
 _MODEL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
-_ROW_PARALLEL = re.compile(r"(linear_proj|linear_fc2)\.bias$")
+_ROW_PARALLEL = re.compile(r"(linear_proj|linear_fc2|out_proj|projection)\.bias$")
 
 STYLE = replace(Style(), known_first_party=("mcore_adapter", "roll"))
 """mcore_adapter's own settings of ruff, as far as they change what is written."""
@@ -144,7 +144,7 @@ def design(blueprint: Blueprint, profile: RollProfile, options: Options) -> Desi
     settings, missing = for_adapter(rows, known, own)
     converters = convert_roles(blueprint, blocks.megatron_names)
     converters, row_bias = _renamed_biases(converters)
-    binding = bind(settings, blocks, known, row_bias)
+    binding = bind(settings, blocks, known, row_bias, frozenset(use.key for use in blueprint.keys))
     distribution = distribute(
         converters.parameters,
         profile,

@@ -60,9 +60,11 @@ DROPPED: dict[str, str] = {
     "moe_grouped_gemm": "a training argument",
     "moe_token_dispatcher_type": "a training argument",
     "moe_permute_fusion": "a training argument",
-    "transformer_layer_spec": "McaGPTModel builds a block spec wherever a model has experts",
 }
 """Attributes of the shared rows that no template sets, and why."""
+
+SPEC = "transformer_layer_spec"
+"""No field: the model class builds its layers with it."""
 
 INTERPOLATION = "rope_interpolation_factor"
 """Field of the model's own config class: the factor by which positions are divided."""
@@ -262,7 +264,7 @@ def for_adapter(
         name = FIELDS.get(row.attribute, row.attribute)
         if name not in fields and BEFORE.get(name) in fields:
             name = BEFORE[name]
-        if name not in fields and name not in own:
+        if name not in fields and name not in own and name != SPEC:
             gaps.append(
                 Gap(
                     name,
