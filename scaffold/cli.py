@@ -28,6 +28,7 @@ from scaffold.commands import (
     skills,
     status,
     undo,
+    update,
     verify,
 )
 from scaffold_tools.errors import ScaffoldError
@@ -56,6 +57,7 @@ for _module, _name in (
     (plan, "plan"),
     (diff, "diff"),
     (apply, "apply"),
+    (update, "update"),
     (undo, "undo"),
     (status, "status"),
     (verify, "verify"),

@@ -28,7 +28,7 @@ def file_states(plan: Plan, folder: RunFolder | None) -> tuple[FileState, ...]:
     from scaffold_tools.workspace import status as tree_status
 
     found = tree_status(plan, Path(plan.root), record_dir=folder.path if folder else None)
-    return tuple(FileState(item.path, item.status, item.summary) for item in found)
+    return tuple(FileState(item.path, item.status, item.summary, item.reason) for item in found)
 
 
 def undo(folder: RunFolder) -> tuple[tuple[str, str], ...]:

@@ -17,11 +17,13 @@ class FileState:
     path: str
     status: Status
     summary: str
+    reason: str = ""
+    """Why it is left alone or a conflict, or what was merged."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of new-model, plan, apply or verify."""
+    """The result of new-model, plan, apply, update or verify."""
 
     model: str
     architecture: str

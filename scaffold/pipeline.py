@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,7 +42,7 @@ def new_model(settings: Settings, progress: Progress, *, lane: EarlyLane | None 
         outcome = dataclasses.replace(
             _outcome(made, progress),
             written=True,
-            files=tuple(FileState(item.path, item.status, item.summary) for item in applied.statuses),
+            files=tuple(FileState(item.path, item.status, item.summary, item.reason) for item in applied.statuses),
         )
         if settings.verify:
             outcome = _prove_plan(job, outcome, made.inventory, made.plan, folder, earlier=made.earlier)
@@ -80,7 +80,7 @@ def plan_from_blueprint(settings: Settings, blueprint_file: Path, progress: Prog
         plan = steps.make_plan(
             job, settings, blueprint, folder, source=inventory.source, target=target, profile=profile
         )
-        supported = target.supported_by(profile, blueprint.architecture)
+        supported = target.supported_by(profile, blueprint.architecture, blueprint.model_type)
         return _outcome(_Made(folder, inventory, blueprint, plan, target, supported), progress)
 
 
@@ -98,7 +98,7 @@ def apply_plan(folder: RunFolder, progress: Progress, *, allow_dirty: bool) -> O
         package=plan.package,
         generated=True,
         written=True,
-        files=tuple(FileState(item.path, item.status, item.summary) for item in applied.statuses),
+        files=tuple(FileState(item.path, item.status, item.summary, item.reason) for item in applied.statuses),
         gaps=(left := open_gaps(plan)),
         next_commands=(f"scaffold verify {folder.name}",),
         seconds=dict(progress.seconds),
@@ -148,13 +148,11 @@ class _Made:
 def _job(
     settings: Settings | None, progress: Progress, trust_remote_code: bool = False, *, lane: EarlyLane | None = None
 ) -> Iterator[Job]:
-    from scaffold.lane import EarlyLane
-
     if settings is not None:
         steps.check_settings(settings)
         trust_remote_code = settings.trust_remote_code
-    with EarlyLane() if lane is None else nullcontext(lane) as opened:
-        yield Job(progress, opened, trust_remote_code)
+    with steps.open_job(progress, trust_remote_code, lane=lane) as job:
+        yield job
 
 
 def _up_to_plan(job: Job, settings: Settings, *, keep: bool) -> _Made:
@@ -174,7 +172,7 @@ def _up_to_plan(job: Job, settings: Settings, *, keep: bool) -> _Made:
         folder.save("inventory", inventory)
         folder.save("classification", classification)
     architecture = steps.architecture_of(inventory)
-    supported = target.supported_by(profile, architecture)
+    supported = target.supported_by(profile, architecture, inventory.config.get("model_type"))
     if supported is not None and not settings.regenerate:
         outcome = Outcome(
             model=inventory.source.name,

@@ -50,12 +50,39 @@ def _files(result: Outcome) -> Iterable[str]:
         yield f"{result.target} already supports {result.architecture}: {result.supported_by}"
         yield "that integration was verified; --regenerate makes one of your own"
         return
-    for file in result.files:
-        yield f"  {file.status:<10} {file.path}"
+    yield from _states(result.files)
     if result.files:
         counts = Counter(file.status for file in result.files)
         summary = ", ".join(f"{count} {status}" for status, count in counts.items())
         yield f"{'written to' if result.written else 'planned for'} {short(result.root or '')}: {summary}"
+
+
+def _states(files: Iterable[FileState]) -> Iterable[str]:
+    for file in files:
+        yield f"  {file.status:<10} {file.path}" + (f": {file.reason}" if file.reason else "")
+
+
+def updated(result: Outcome, *, check: bool, json: bool) -> None:
+    """What update did with each file, or with `check` which are not as they would be generated today."""
+    if json:
+        emit_json(result)
+        return
+    if result.diff is not None:
+        sys.stdout.write(result.diff)
+        return
+    for line in _states(file for file in result.files if file.status != "identical"):
+        print(line)
+    counts = Counter(file.status for file in result.files)
+    summary = ", ".join(f"{count} {status}" for status, count in counts.items())
+    print(f"{short(result.root or '')}: {summary}")
+    if check:
+        print("drifted" if result.exit_code else "as it would be generated today")
+    elif counts["conflict"]:
+        print("resolve what stands between <<<<<<< yours and >>>>>>> new; your lines come first")
+    for gap in result.gaps if not check else ():
+        print(f"gap: {gap.subject}: {gap.reason}")
+    for line in result.next_commands:
+        print(f"  {line}")
 
 
 def _divergence(found: Divergence) -> Iterable[str]:
@@ -199,7 +226,7 @@ def status(found: RunStatus, *, json: bool) -> None:
     print(f"{found.model} in {short(found.run_folder)}")
     for value in found.values:
         print(f"  {'made' if value.made else '-':<10} {value.file}")
-    for file in found.files:
-        print(f"  {file.status:<10} {file.path}")
+    for line in _states(found.files):
+        print(line)
     if found.proven is not None:
         print("proven" if found.proven else "NOT proven")

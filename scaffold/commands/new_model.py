@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -16,6 +17,12 @@ def run(
     out: Out = None,
     lane: Lane = "cpu",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the diff; write nothing.")] = False,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check", help="Write nothing; exit code 1 where a file is not as it would be generated today. For CI."
+        ),
+    ] = False,
     regenerate: Annotated[
         bool, typer.Option("--regenerate", help="Generate although the target already supports the architecture.")
     ] = False,
@@ -40,8 +47,8 @@ def run(
         repo=repo,
         out=out,
         lane=lane,
-        dry_run=dry_run,
-        regenerate=regenerate,
+        dry_run=dry_run or check,
+        regenerate=regenerate or check,
         verify=not no_verify,
         trust_remote_code=trust_remote_code,
         allow_dirty=allow_dirty,
@@ -49,5 +56,10 @@ def run(
     )
     with Progress() as progress:
         outcome = pipeline.new_model(settings, progress)
+    if check:
+        drifted = any(file.status != "identical" for file in outcome.files)
+        outcome = replace(outcome, diff=None, exit_code=int(drifted), next_commands=())
+        report.updated(outcome, check=True, json=json)
+        return outcome.exit_code
     report.outcome(outcome, json=json)
     return outcome.exit_code

@@ -27,7 +27,7 @@ class FileItem(Answer):
     """One planned file against the tree."""
 
     path: str
-    status: Literal["create", "update", "identical", "conflict", "skip"]
+    status: Literal["create", "update", "identical", "conflict", "skip", "remove"]
     summary: str
 
 

@@ -214,6 +214,10 @@ def test_a_checkout_is_edited_again_without_change_and_undone_byte_for_byte(
     assert again.code == 0, again.err
     assert {file["status"] for file in again.json["files"]} == {"identical"}
     assert bytes_in(checkout) == after
+    assert run("update", "--check", cwd=tmp_path).code == 0, "planned without what was generated, as the first time"
+    (checkout / "src/megatron/bridge/models/qwen/__init__.py").unlink()
+    assert run("update", "--check", cwd=tmp_path).code == 1
+    subprocess.run(["git", "checkout", "-q", "src/megatron/bridge/models/qwen/__init__.py"], cwd=checkout, check=True)
     assert run("undo", cwd=tmp_path).code == 0
     assert bytes_in(checkout) == before
     blueprint = tmp_path / ".scaffold" / "tiny-qwen3" / "blueprint.json"
