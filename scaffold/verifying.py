@@ -19,7 +19,7 @@ from scaffold_tools.errors import BadInput
 
 if TYPE_CHECKING:
     from scaffold.progress import Progress
-    from scaffold_tools.verify.evidence import Check
+    from scaffold_tools.verify.evidence import Check, Evidence
     from scaffold_tools.verify.locate import Divergence
     from scaffold_tools.verify.run import Integration
     from scaffold_tools.verify.static import Layout
@@ -132,7 +132,7 @@ def static_checks(
 ) -> tuple[Check, ...]:
     """Hold an integration against the tensors of the real model, without weights; added to the run's evidence."""
     from scaffold_tools.verify.evidence import Evidence
-    from scaffold_tools.verify.static import verify_static
+    from scaffold_tools.verify.static import USUAL_LAYOUTS, verify_static
 
     inventory = steps.complete(job, look.load_inventory(folder))
     assert inventory.tensors is not None
@@ -143,19 +143,24 @@ def static_checks(
             config=inventory.config,
             architecture=steps.architecture_of(inventory),
             tensors=inventory.tensors,
-            layouts=layouts,
+            layouts=layouts or USUAL_LAYOUTS,
             on_progress=stage.note,
         )
         stage.result = f"{sum(check.status == 'passed' for check in checks)} of {len(checks)} checks passed"
-    evidence = folder.load("evidence", Evidence)
-    folder.save("evidence", dataclasses.replace(evidence, checks=(*evidence.checks, *checks)))
+    folder.save("evidence", _with_static(folder.load("evidence", Evidence), checks))
     return checks
+
+
+def _with_static(evidence: Evidence, checks: Sequence[Check]) -> Evidence:
+    """What was asked for takes the place of what is looked at unasked."""
+    kept = (check for check in evidence.checks if not check.name.startswith("static."))
+    return dataclasses.replace(evidence, checks=(*kept, *checks))
 
 
 def with_static(outcome: Outcome, checks: Sequence[Check]) -> Outcome:
     """The outcome with the checks of full size."""
     assert outcome.evidence is not None
-    evidence = dataclasses.replace(outcome.evidence, checks=(*outcome.evidence.checks, *checks))
+    evidence = _with_static(outcome.evidence, checks)
     code = exit_code(outcome.gaps, evidence)
     return dataclasses.replace(outcome, evidence=evidence, proven=evidence.proven, exit_code=code)
 

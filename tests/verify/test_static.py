@@ -59,9 +59,20 @@ def test_a_right_integration_passes_and_says_which_splits_are_possible(
     lane: LaneSession, tensors: TensorTable
 ) -> None:
     checks = check(lane, tensors, Integration("installed"), (Layout(tp=8, pp=4), Layout(tp=3), Layout(ep=2)))
-    assert failed(checks) == {"static.layout tp3 pp1 ep1"}
+    assert failed(checks) == {"static.layout tp3 pp1 ep1", "static.layout tp1 pp1 ep2"}
     assert "16 heads" in checks["static.layout tp3 pp1 ep1"].detail
+    assert "0 experts" in checks["static.layout tp1 pp1 ep2"].detail
     assert checks["static.consumed"].value == f"{len(tensors.tensors)}/{len(tensors.tensors)}"
+
+
+@pytest.mark.lane
+def test_a_split_that_nobody_asked_for_is_left_out_where_the_model_forbids_it(
+    lane: LaneSession, tensors: TensorTable
+) -> None:
+    layouts = (Layout(tp=2, asked=False), Layout(tp=3, asked=False), Layout(ep=2, asked=False))
+    checks = check(lane, tensors, Integration("installed"), layouts)
+    assert [name for name in checks if name.startswith("static.layout")] == ["static.layout tp2 pp1 ep1"]
+    assert failed(checks) == set()
 
 
 @pytest.mark.lane

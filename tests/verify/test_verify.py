@@ -51,7 +51,7 @@ OTHER_LOGITS = {"logits.padded", "logits.fusions", "generation.greedy"}
 def prove(
     lane: LaneSession, architecture: str, workdir: Path, integration: Integration = INSTALLED, **changes: Any
 ) -> Evidence:
-    variants = changes.pop("variants", ("a", "b"))
+    variants = changes.pop("variants", ("a", "b", "square"))
     config = CONFIGS[architecture] | {"architectures": [architecture]} | changes
     return verify_integration(
         lane, integration, config=config, architecture=architecture, workdir=workdir, variants=variants
@@ -85,8 +85,8 @@ def test_right_bridges_are_proven(
     evidence = prove(lane, architecture, tmp_path, **changes)
     assert bad(evidence) == set()
     assert evidence.proven
-    every = [kind.name for kind in CHECKS if not kind.name.startswith(("stored.", "static."))]
-    assert [check.name for check in evidence.checks] == every * 2
+    every = [kind.name for kind in CHECKS if not kind.name.startswith(("stored.", "static.", "square."))]
+    assert [check.name for check in evidence.checks] == [*every, *every, "square.round_trip", "square.logits"]
     assert {check.name for check in evidence.checks if check.status != "passed"} <= {"logits.fusions"}
 
 

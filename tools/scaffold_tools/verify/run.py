@@ -62,7 +62,7 @@ def verify_integration(
     config: dict[str, Any],
     architecture: str,
     workdir: Path | None = None,
-    variants: Sequence[str] = ("a", "b"),
+    variants: Sequence[str] = ("a", "b", "square"),
     seed: int = 0,
     model_folder: Path | None = None,
     trust_remote_code: bool = False,
@@ -81,7 +81,7 @@ def verify_integration(
         architecture: the Hugging Face class, as the config's `architectures` names it.
         workdir: the toys are saved here, in `toy-<variant>`, and stay for whoever looks into a failure;
             a temporary folder when None.
-        variants: toys, each with other sizes and canary values.
+        variants: toys: `a` and `b`, each with other sizes and canary values; `square`, whose sizes coincide.
         seed: of weights and tokens.
         model_folder: the model's own folder, for modeling code that is trusted.
         trust_remote_code: whether that code may run.

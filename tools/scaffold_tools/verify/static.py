@@ -9,7 +9,7 @@ from typing import Any
 
 from scaffold_tools.source.inventory import TensorTable
 from scaffold_tools.verify.evidence import Check
-from scaffold_tools.verify.lane import LaneSession
+from scaffold_tools.verify.lane import LaneJobFailed, LaneSession
 from scaffold_tools.verify.run import Integration
 
 
@@ -23,6 +23,29 @@ class Layout:
     """Pipeline parallel."""
     ep: int = 1
     """Expert parallel."""
+    cp: int = 1
+    """Context parallel."""
+    vpp: int = 1
+    """Chunks of layers a stage has; they and context parallel say nothing at full size."""
+    sp: bool = False
+    """Sequence parallel; says nothing at full size."""
+    asked: bool = True
+    """False: said where it is possible, and left out where the model's own numbers (heads, experts) forbid it."""
+
+
+USUAL_LAYOUTS = (
+    Layout(tp=2, asked=False),
+    Layout(pp=2, asked=False),
+    Layout(ep=2, asked=False),
+    Layout(tp=8, pp=4, asked=False),
+    Layout(tp=4, pp=2, ep=8, asked=False),
+)
+"""What is looked at unasked: each way of splitting alone, and two usual ones of large models."""
+
+
+def build_failed(error: LaneJobFailed) -> Check:
+    """The check of a model of full size that could not even be built."""
+    return Check("static.build", "error", detail=error.what, toy="full-size")
 
 
 def verify_static(

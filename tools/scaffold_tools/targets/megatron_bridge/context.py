@@ -122,6 +122,7 @@ def bridge_context(
         ],
         "fused": list(mappings.fused),
         "activation_alias": None if alias is None else {"name": alias[0], "function": alias[2]},
+        "activation_back": _activation_back(blueprint, settings, alias, blocks),
     }
     context["imports"] = _imports(context, rows, names=names, code=code, blocks=blocks, mappings=mappings, alias=alias)
     return context
@@ -136,6 +137,15 @@ def _block_alias(
     if symbol is None or name in dict(profile.activations):
         return None
     return name, f"{code.folder}.modeling_{names.stem}", symbol
+
+
+def _activation_back(
+    blueprint: Blueprint, settings: Sequence[Setting], alias: tuple[str, str, str] | None, blocks: BlockPlan
+) -> str | None:
+    """The config's name of an activation that Megatron-Bridge, which goes by the function, has no name for."""
+    own = any(row.name == "activation_func" for row in blocks.provider_settings) or "activation" in blocks.features
+    chosen = any(row.attribute == "activation_func" and row.imports for row in settings)
+    return activation_key(blueprint)[1] if own or chosen or alias is not None else None
 
 
 def _unique(rows: Iterable[Setting]) -> list[Setting]:
@@ -195,6 +205,6 @@ def _imports(
     for asked in blocks.provider_settings:
         if asked.symbol is not None:
             found.add((f"{code.folder}.modeling_{names.stem}", asked.symbol))
-    if any("mcore_to_hf_window_size" in row["code"] for row in context["exports"]):
+    if any("mcore_to_hf_window_size" in (row["code"] or "") for row in context["exports"]):
         found.add((f"{_CONVERSION}.utils", "mcore_to_hf_window_size"))
     return [{"module": module, "name": name} for module, name in sorted(found)]

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from scaffold_tools.blueprint.facts import Blueprint
+from scaffold_tools.blueprint.facts import Blueprint, Rounded
 from scaffold_tools.render.literals import python_literal
 from scaffold_tools.targets.megatron_bridge.emission import inverse, plain_key, table_name
 from scaffold_tools.targets.megatron_bridge.profile import Profile
 from scaffold_tools.targets.megatron_bridge.rules import Setting, activation_key
 
-Export = tuple[str, str]
-"""(Hugging Face key, code over `provider` and the config made so far)."""
+Export = tuple[str, str | None]
+"""(Hugging Face key, code over `provider` and the config made so far; None takes out what CONFIG_MAPPING wrote)."""
 
 
 def config_exports(blueprint: Blueprint, profile: Profile, settings: Sequence[Setting]) -> tuple[Export, ...]:
     """Keys that CONFIG_MAPPING does not write, or writes under another name."""
-    rows: dict[str, str] = {}
+    rows: dict[str, str | None] = {}
     mapped = {setting.config_key for setting in settings} | {key for key, _ in profile.config_mapping}
     whole = {use.key for use in blueprint.keys if type(use.value) is int}
     for setting in settings:
@@ -25,6 +25,8 @@ def config_exports(blueprint: Blueprint, profile: Profile, settings: Sequence[Se
         for key, code in (*setting.exports, *([back] if back else [])):
             if key not in mapped:
                 rows.setdefault(key, code)
+        rows |= _of_a_formula(setting, profile, back)
+    rows.update(_as_it_was(blueprint, profile, settings))
     if activation_key(blueprint)[0] == "hidden_activation":
         rows["hidden_activation"] = 'hf_config.pop("hidden_act")'
     if "rope_parameters" not in mapped:
@@ -32,7 +34,39 @@ def config_exports(blueprint: Blueprint, profile: Profile, settings: Sequence[Se
     return tuple(rows.items())
 
 
-def _back(setting: Setting, whole: set[str]) -> Export | None:
+def _of_a_formula(setting: Setting, profile: Profile, back: Export | None) -> dict[str, str | None]:
+    """The key of a formula, where CONFIG_MAPPING would write the result instead: half a width, or a rounded one.
+
+    What was rounded cannot be told from the result, so the key is left to the config that export starts from.
+    """
+    own = {key for key, attribute in profile.config_mapping if attribute == setting.attribute}
+    if isinstance(setting.expression, Rounded) and setting.expression.width in own:
+        return {setting.expression.width: None}
+    if back is not None and back[0] in own and back[1] != f"provider.{setting.attribute}":
+        return {back[0]: back[1]}
+    return {}
+
+
+def _as_it_was(blueprint: Blueprint, profile: Profile, settings: Sequence[Setting]) -> dict[str, str | None]:
+    """Keys that CONFIG_MAPPING would write from an attribute that they did not give.
+
+    Where the model leaves a key empty and another one gave the attribute, it stays empty; where the attribute is None
+    whatever the key says (a count of experts that no layer has), the key keeps what it said.
+    """
+    given = {setting.attribute for setting in settings if not setting.config_key}
+    none = {setting.attribute for setting in settings if setting.code == "None"}
+    read = {use.key: use.value for use in blueprint.keys if use.read_by_code}
+    every = {use.key: use.value for use in blueprint.keys}
+    rows: dict[str, str | None] = {}
+    for key, attribute in profile.config_mapping:
+        if key in read and read[key] is None and attribute in given:
+            rows[key] = "None"
+        elif every.get(key) is not None and attribute in none:
+            rows[key] = python_literal(every[key])
+    return rows
+
+
+def _back(setting: Setting, whole: set[str]) -> tuple[str, str] | None:
     """The inverse of an assignment; transformers checks types, so whole numbers come back as whole numbers."""
     back = inverse(setting.expression, f"provider.{setting.attribute}")
     if back is None or back[0] not in whole or back[1] == f"provider.{setting.attribute}":

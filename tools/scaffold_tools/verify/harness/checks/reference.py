@@ -37,16 +37,18 @@ class Reference:
     """How far logits may be off."""
 
 
-def make_reference(request: dict[str, Any], variant: str, folder: Path, checks: Checks) -> Reference:
-    """Build, randomise, run and save the toy; records `reference.reach` and `reference.noise`."""
+def make_reference(
+    request: dict[str, Any], variant: str, folder: Path, checks: Checks, config: dict[str, Any] | None = None
+) -> Reference:
+    """Build, randomise, run and save the toy; records `reference.reach` and `reference.noise`.
+
+    `config` is the toy's where it is not that of the variant; tokens are the variant's all the same.
+    """
     clock = Clock()
     trusted = bool(request.get("trust_remote_code"))
     source = request.get("model_folder")
     seed = int(request.get("seed", 0))
-    raw = {**request["config"], "architectures": [request["architecture"]]}
-    config = toys.prepare(raw, variant, trusted, source)
-    if trusted:  # as the probe does: the toys are the same
-        config = shrink_unknown(config, raw, variant, lambda one: toys.build(one, "float32", source, trusted)[0])
+    config = toy_config(request, variant) if config is None else config
     model, hf_config = toys.build(config, "float32", source, trusted)
     toys.randomise(model, seed)
     hf_config.architectures = [request["architecture"]]
@@ -58,9 +60,24 @@ def make_reference(request: dict[str, Any], variant: str, folder: Path, checks: 
     if model.config is not hf_config:  # published configs are whole, also where the class takes a part of one
         hf_config.save_pretrained(folder)
     if trusted and source:
-        _bring_code(Path(source), folder, raw)
+        _bring_code(Path(source), folder, request["config"])
     noise = _noise(model, tokens, logits, checks, clock)
     return Reference(folder, config, tokens, logits, model, logits_limit(noise, float(logits.std())))
+
+
+def toy_config(request: dict[str, Any], variant: str) -> dict[str, Any]:
+    """The config of a toy: the one that the probe uses, too."""
+    trusted, source = bool(request.get("trust_remote_code")), request.get("model_folder")
+    raw = {**request["config"], "architectures": [request["architecture"]]}
+    multiple = int(request.get("layers_multiple", 1))
+    config = toys.prepare(raw, variant, trusted, source, multiple)
+    if not trusted:
+        return config
+
+    def build(one: dict[str, Any]) -> Any:
+        return toys.build(one, "float32", source, trusted)[0]
+
+    return shrink_unknown(config, raw, variant, build, multiple)
 
 
 def _bring_code(source: Path, folder: Path, raw: dict[str, Any]) -> None:

@@ -76,7 +76,7 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
     Args:
         request: `integration`, `config` (raw, of full size), `architecture`, `tensors` (rows of name, dtype, shape),
             `derived` (the table is what transformers would save, which knows no prediction layers), `layouts` (each
-            `{"tp", "pp", "ep"}`), `workdir`.
+            `{"tp", "pp", "ep", "asked"}`), `workdir`.
 
     Returns:
         `bridge`, `checks`, `environment`, `parameters` (how many, and how many numbers they hold).
@@ -219,26 +219,28 @@ def _tied(config: dict[str, Any], model: Any, table: _Table) -> set[str]:
     return {name for name in table if name.endswith("lm_head.weight")}
 
 
-def _layout(provider: Any, parameters: dict[str, torch.Tensor], layout: dict[str, int], checks: Checks) -> None:
-    """Whether the model can be split so: records `static.layout`."""
+def _layout(provider: Any, parameters: dict[str, torch.Tensor], layout: dict[str, Any], checks: Checks) -> None:
+    """Whether the model can be split so: records `static.layout`, unless unasked and the model's numbers forbid it."""
     tp, pp, ep = (int(layout.get(key, 1)) for key in ("tp", "pp", "ep"))
-    wrong = []
+    heads, groups = provider.num_attention_heads, provider.num_query_groups or provider.num_attention_heads
+    experts = provider.num_moe_experts or 0
+    rules = (
+        (heads % tp, f"{heads} heads"),
+        (groups % tp and tp % groups, f"{groups} query groups"),
+        (experts % ep or (ep > 1 and not experts), f"{experts} experts"),
+        (pp > provider.num_layers, f"{provider.num_layers} layers"),
+    )
+    wrong = [words for bad, words in rules if bad]
+    if wrong and not layout.get("asked", True):
+        return
     for name, parameter in parameters.items():
         if getattr(parameter, "tensor_model_parallel", False) and tp > 1:
             axis = getattr(parameter, "partition_dim", 0)
             if parameter.shape[axis] % tp and "word_embeddings" not in name and "output_layer" not in name:
                 wrong.append(f"{NUMBER.sub('*', name)} has {parameter.shape[axis]} on axis {axis}")
-    groups = provider.num_query_groups or provider.num_attention_heads
-    rules = (
-        (provider.num_attention_heads % tp, f"{provider.num_attention_heads} heads"),
-        (groups % tp and tp % groups, f"{groups} query groups"),
-        ((provider.num_moe_experts or 0) % ep, f"{provider.num_moe_experts} experts"),
-        (pp > provider.num_layers, f"{provider.num_layers} layers"),
-    )
-    wrong = [*dict.fromkeys(wrong), *(words for bad, words in rules if bad)]
     checks.add(
         "static.layout",
         not wrong,
         value=f"tp{tp} pp{pp} ep{ep}",
-        detail=f"cannot be split: {names(wrong)}" if wrong else "",
+        detail=f"cannot be split: {names(set(wrong))}" if wrong else "",
     )

@@ -5,14 +5,17 @@ from __future__ import annotations
 import contextlib
 import importlib
 import platform
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import progress
+from checks.config import compare_config
 from checks.generation import compare_generation
 from checks.logits import compare_fusions, compare_logits, compare_padded
 from checks.measured import Broken, Checks, Clock
 from checks.reference import make_reference
+from checks.square import verify_square
 from checks.stored import ORDER as STORED_ORDER
 from checks.stored import verify_stored
 from checks.weights import import_again, import_weights, load_saved, round_trip
@@ -20,11 +23,12 @@ from echo import versions
 from mcore.build import build_megatron, prepare_process
 from mcore.integration import class_name, expected, register
 from mcore.no_cuda import neutralise
+from toys.square import VARIANT as SQUARE
 
 ORDER = (
     *("reference.reach", "reference.noise", "registration", "build.megatron"),
     *("import.hf_consumed", "import.megatron_filled", "import.warnings"),
-    *("round_trip.exact", "logits.max_abs", "logits.cosine"),
+    *("round_trip.exact", "config.exported", "logits.max_abs", "logits.cosine"),
     *("logits.padded", "logits.fusions", "generation.greedy", "import.repeatable"),
 )
 """Every check of one toy, in the order in which they run."""
@@ -61,7 +65,8 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
     registered = register(integration, request["architecture"])
     results: dict[str, Any] = {"bridge": "", "replaced": registered.replaced, "checks": []}
     notes: dict[str, Any] = {}
-    for variant in request.get("variants") or ("a", "b"):
+    variants = request.get("variants") or ("a", "b", SQUARE)
+    for variant in (one for one in variants if one != SQUARE):
         checks = Checks(f"canary-{variant}")
         try:
             bridge = _verify_toy(request, variant, workdir / f"toy-{variant}", checks, notes)
@@ -71,6 +76,9 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
             names = (*ORDER, *(STORED_ORDER if _stored_runs(request, variant) else ()))
             checks.skip(tuple(name for name in names if name not in done), f"{broken} broke before")
         results["checks"] += checks.done
+    if SQUARE in variants:
+        progress.say("square: all of it")
+        results["checks"] += verify_square(request, workdir / "toy-square", partial(_pick, request))
     return results | {"environment": _environment() | notes}
 
 
@@ -95,6 +103,8 @@ def _verify_toy(request: dict[str, Any], variant: str, folder: Path, checks: Che
     progress.say(f"{toy}: round trip")
     with checks.guard("round_trip.exact"):
         round_trip(auto_bridge, model, saved, checks)
+    with checks.guard("config.exported"):
+        compare_config(auto_bridge, provider, reference, checks)
     progress.say(f"{toy}: logits")
     with checks.guard("logits.max_abs"):
         compare_logits(model, reference, checks)
