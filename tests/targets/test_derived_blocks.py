@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from scaffold_tools.blueprint.derive import derive_blueprint
-from scaffold_tools.blueprint.facts import Blueprint, Const, Fact
-from scaffold_tools.blueprint.probing import probe_model
-from scaffold_tools.source.read import read_inventory
-from scaffold_tools.targets.megatron_bridge.plan import make_plan
-from scaffold_tools.verify.evidence import Evidence
+from scaffold_tools.blueprint.facts import Blueprint
 from scaffold_tools.verify.lane import LaneSession
-from scaffold_tools.verify.run import Integration, verify_integration
-from scaffold_tools.workspace import apply
 from support.lane_fixture import lane
-from targets.blocks.packages import lane_profile
+from targets.derived import believing, derived, proof
 
 __all__ = ["lane"]
 
@@ -78,27 +70,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(scope="module")
 def blueprints(lane: LaneSession, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Blueprint]:
-    found = {}
-    for name, config in CONFIGS.items():
-        folder = tmp_path_factory.mktemp(name)
-        (folder / "config.json").write_text(json.dumps(config))
-        inventory = read_inventory(str(folder), derive_table=lambda request: lane.call("tensor_table", request))
-        found[name] = derive_blueprint(inventory, None, probe_model(lane, inventory))
-    return found
-
-
-def proof(lane: LaneSession, blueprint: Blueprint, config: dict[str, Any], folder: Path) -> Evidence:
-    plan = make_plan(blueprint, root=folder / "package", profile=lane_profile())
-    apply(plan, folder / "package", record_dir=folder / "record")
-    integration = Integration("package", folder / "package", plan.package)
-    return verify_integration(
-        lane, integration, config=config, architecture=blueprint.architecture, workdir=folder / "toys"
-    )
-
-
-def believing(blueprint: Blueprint, name: str, value: Any) -> Blueprint:
-    fact = Fact(name, value, "measured", (), Const(value))
-    return dataclasses.replace(blueprint, facts=(*(one for one in blueprint.facts if one.name != name), fact))
+    return {name: derived(lane, config, tmp_path_factory.mktemp("config")) for name, config in CONFIGS.items()}
 
 
 @pytest.mark.parametrize("name", sorted(CONFIGS))

@@ -13,32 +13,9 @@ from scaffold_tools.targets.megatron_bridge.naming import names_of
 from scaffold_tools.targets.megatron_bridge.profile import read_profile
 from scaffold_tools.targets.megatron_bridge.rules import settle
 from targets.blueprints import qwen3
+from targets.provider_fields import DENSE
 
-USED = [
-    "normalization",
-    "layernorm_zero_centered_gamma",
-    "layernorm_epsilon",
-    "softmax_scale",
-    "window_size",
-    "window_attn_skip_freq",
-    "qk_layernorm",
-    "position_embedding_type",
-    "rotary_interleaved",
-    "rotary_percent",
-    "rotary_base",
-    "seq_len_interpolation_factor",
-    "rope_scaling",
-    "rope_scaling_factor",
-    "no_rope_freq",
-    "activation_func",
-    "gated_linear_unit",
-    "add_bias_linear",
-    "add_qkv_bias",
-    "share_embeddings_and_output_weights",
-    "hidden_dropout",
-    "attention_dropout",
-    "autocast_dtype",
-]
+USED = (*DENSE, "hidden_dropout", "attention_dropout", "autocast_dtype")
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,10 @@ from scaffold_tools.blueprint.facts import Blueprint, Const, PerLayer, Product, 
 from scaffold_tools.targets.megatron_bridge.profile import Profile
 from scaffold_tools.targets.megatron_bridge.rules import ROWS, settle
 from targets.blueprints import fact, key, qwen3, with_fact, with_key, without_key
+from targets.provider_fields import DENSE
 
 FIELDS = frozenset(
-    [
+    (
         "num_layers",
         "hidden_size",
         "vocab_size",
@@ -21,27 +22,8 @@ FIELDS = frozenset(
         "kv_channels",
         "ffn_hidden_size",
         "seq_length",
-        "normalization",
-        "layernorm_zero_centered_gamma",
-        "layernorm_epsilon",
-        "softmax_scale",
-        "window_size",
-        "window_attn_skip_freq",
-        "qk_layernorm",
-        "position_embedding_type",
-        "rotary_interleaved",
-        "rotary_percent",
-        "rotary_base",
-        "seq_len_interpolation_factor",
-        "rope_scaling",
-        "rope_scaling_factor",
-        "no_rope_freq",
-        "activation_func",
-        "gated_linear_unit",
-        "add_bias_linear",
-        "add_qkv_bias",
-        "share_embeddings_and_output_weights",
-    ]
+        *DENSE,
+    )
 )
 PROFILE = Profile(
     layout="package",

@@ -30,17 +30,14 @@ def blueprint_of(lane: LaneSession, config: dict[str, Any]) -> Blueprint:
     return _KNOWN[name]
 
 
-def checks_of(
-    lane: LaneSession, config: dict[str, Any], folder: Path, believe: Callable[[Model], Model] = lambda model: model
-) -> dict[str, set[str]]:
-    """Names of the checks by status; `believe` may change the blueprint that is generated from."""
-    model = believe(Model(config, blueprint_of(lane, config)))
+def verify(lane: LaneSession, model: Model, folder: Path) -> dict[str, list[str]]:
+    """Names of checks by status."""
     package = write_package(model, folder)
-    answer = lane.call(
+    result = lane.call(
         "verify",
         {
             "integration": {"kind": "package", "path": str(folder), "module": package},
-            "config": config,
+            "config": model.config,
             "architecture": model.blueprint.architecture,
             "variants": ["a", "b"],
             "seed": 0,
@@ -49,7 +46,15 @@ def checks_of(
             "trust_remote_code": False,
         },
     )
-    found: dict[str, set[str]] = {}
-    for check in answer["checks"]:
-        found.setdefault(check["status"], set()).add(check["name"])
+    found: dict[str, list[str]] = {}
+    for check in result["checks"]:
+        found.setdefault(check["status"], []).append(f"{check['name']} {check['value']} {check['detail']}")
     return found
+
+
+def checks_of(
+    lane: LaneSession, config: dict[str, Any], folder: Path, believe: Callable[[Model], Model] = lambda model: model
+) -> dict[str, set[str]]:
+    """Names of the checks by status; `believe` may change the blueprint that is generated from."""
+    model = believe(Model(config, blueprint_of(lane, config)))
+    return {status: {one.split()[0] for one in names} for status, names in verify(lane, model, folder).items()}

@@ -11,8 +11,7 @@ from scaffold_tools.blueprint.facts import Const, PerLayer
 from scaffold_tools.verify.lane import LaneSession
 from targets.blocks.attention_configs import CHUNKED
 from targets.blocks.models import Model
-from targets.blocks.pipeline import blueprint_of
-from targets.blocks.test_parity import verify
+from targets.blocks.pipeline import blueprint_of, verify
 
 pytestmark = pytest.mark.lane
 

@@ -14,8 +14,7 @@ from scaffold_tools.targets.megatron_bridge.mappings import map_roles
 from scaffold_tools.verify.lane import LaneSession
 from targets.blocks.attention_configs import DIFFERENTIAL
 from targets.blocks.models import Model
-from targets.blocks.pipeline import blueprint_of
-from targets.blocks.test_parity import verify
+from targets.blocks.pipeline import blueprint_of, verify
 
 pytestmark = pytest.mark.lane
 

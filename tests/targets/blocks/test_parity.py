@@ -9,32 +9,10 @@ import pytest
 
 from scaffold_tools.blueprint.facts import Const
 from scaffold_tools.verify.lane import LaneSession
-from targets.blocks.models import MODELS, Model, rope_set
-from targets.blocks.packages import write_package
+from targets.blocks.models import MODELS, rope_set
+from targets.blocks.pipeline import verify
 
 pytestmark = pytest.mark.lane
-
-
-def verify(lane: LaneSession, model: Model, folder: Path) -> dict[str, list[str]]:
-    """Names of checks by status."""
-    package = write_package(model, folder)
-    result = lane.call(
-        "verify",
-        {
-            "integration": {"kind": "package", "path": str(folder), "module": package},
-            "config": model.config,
-            "architecture": model.blueprint.architecture,
-            "variants": ["a", "b"],
-            "seed": 0,
-            "workdir": str(folder / "work"),
-            "model_folder": None,
-            "trust_remote_code": False,
-        },
-    )
-    found: dict[str, list[str]] = {}
-    for check in result["checks"]:
-        found.setdefault(check["status"], []).append(f"{check['name']} {check['value']} {check['detail']}")
-    return found
 
 
 @pytest.mark.parametrize("name", sorted(MODELS))

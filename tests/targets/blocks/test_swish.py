@@ -10,8 +10,7 @@ from scaffold_tools.blueprint.facts import Const
 from scaffold_tools.verify.lane import LaneSession
 from targets.blocks.attention_configs import SWISH
 from targets.blocks.models import Model
-from targets.blocks.pipeline import blueprint_of
-from targets.blocks.test_parity import verify
+from targets.blocks.pipeline import blueprint_of, verify
 from targets.blueprints import key
 
 pytestmark = pytest.mark.lane

@@ -16,8 +16,7 @@ from scaffold_tools.targets.megatron_bridge.rules import settle
 from scaffold_tools.verify.lane import LaneSession
 from targets.blocks.models import Model
 from targets.blocks.packages import lane_profile
-from targets.blocks.pipeline import blueprint_of
-from targets.blocks.test_parity import verify
+from targets.blocks.pipeline import blueprint_of, verify
 from targets.blocks.test_render import _STRICT
 from targets.blocks.wiring_configs import WIRINGS
 
