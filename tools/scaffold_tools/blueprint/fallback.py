@@ -78,7 +78,8 @@ def named_roles(tensors: Iterable[TensorInfo] | None) -> Roles:
         if row is None or param not in ("weight", "bias"):
             gaps.append(Gap(pattern, f"{len(infos)} tensor(s) {list(infos[0].shape)} of unknown role"))
             continue
-        found = [match for info in infos if (match := matcher(pattern).match(info.name))]
+        named = matcher(pattern)
+        found = [match for info in infos if (match := named.match(info.name))]
         layers = tuple(sorted(int(match.group(1)) for match in found)) if "*" in pattern else None
         evidence = (Evidence("tensor", "a usual name, not checked against the code"),)
         rows.append(
