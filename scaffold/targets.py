@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from scaffold_tools.blueprint.facts import Blueprint
 from scaffold_tools.errors import BadInput
 from scaffold_tools.source.inventory import Source
 from scaffold_tools.verify.jobs import USUAL_JOBS, Jobs
+from scaffold_tools.verify.roll import ROLL_JOBS
 from scaffold_tools.workspace.plan import Plan
 
 
@@ -26,8 +27,8 @@ class Target:
     name: str
     read_profile: Callable[[Path | None, Path | None], Any]
     """(checkout or None, the lane's site-packages) -> what the target's API is today."""
-    supported_by: Callable[[Any, str], str | None]
-    """(profile, architecture) -> `module:Class` that the target already has."""
+    supported_by: Callable[[Any, str, str | None], str | None]
+    """(profile, architecture, model_type) -> what the target already has, `module:Class` or `module:model_type`."""
     default_root: Callable[[Blueprint, Any], str]
     """(blueprint, profile) -> name of the folder that a package is written to."""
     make_plan: Callable[..., Plan]
@@ -60,7 +61,7 @@ def _read_profile(repo: Path | None, site_packages: Path | None) -> Any:
     return read_profile(root, lane_site_packages=site_packages)
 
 
-def _supported_by(profile: Any, architecture: str) -> str | None:
+def _supported_by(profile: Any, architecture: str, model_type: str | None) -> str | None:
     registration = profile.registration(architecture)
     return None if registration is None else str(registration.name)
 
@@ -71,11 +72,13 @@ def _default_root(blueprint: Blueprint, profile: Any) -> str:
     return names_of(blueprint, profile).package
 
 
-def _make_plan(blueprint: Blueprint, source: Source, *, root: Path, profile: Any, with_stubs: bool) -> Plan:
+def _make_plan(
+    blueprint: Blueprint, source: Source, *, root: Path, profile: Any, with_stubs: bool, year: int | None = None
+) -> Plan:
     from scaffold_tools.targets.megatron_bridge.plan import Options, make_plan
 
     model_id = source.name if source.kind == "hub" else None
-    options = Options(model_id=model_id, revision=source.revision, with_stubs=with_stubs)
+    options = Options(model_id=model_id, revision=source.revision, with_stubs=with_stubs, year=year)
     return make_plan(blueprint, root=root, profile=profile, options=options)
 
 
@@ -93,8 +96,62 @@ def _dequantisers() -> list[tuple[tuple[str, ...], str, str, str]]:
     return rows
 
 
+def _roll_checkout(repo: Path | None) -> Path:
+    from scaffold_tools.verify.roll import roll_checkout
+
+    return roll_checkout(repo)
+
+
+def _read_roll(repo: Path | None, site_packages: Path | None) -> Any:
+    from scaffold_tools.targets.roll.profile import read_profile
+
+    if site_packages is None:
+        from scaffold_tools.verify.lane_env import ensure_lane
+
+        ensure_lane(install=False)
+    profile = read_profile(_roll_checkout(repo) if repo is None else repo, site_packages)
+    return profile if repo is not None else replace(profile, edits=False)
+
+
+def _in_roll(profile: Any, architecture: str, model_type: str | None) -> str | None:
+    registration = profile.registration(model_type)
+    return None if registration is None else str(registration.name)
+
+
+def _roll_root(blueprint: Blueprint, profile: Any) -> str:
+    from scaffold_tools.targets.roll.naming import names_of
+
+    return names_of(blueprint, profile).package
+
+
+def _plan_for_roll(
+    blueprint: Blueprint, source: Source, *, root: Path, profile: Any, with_stubs: bool, year: int | None = None
+) -> Plan:
+    from scaffold_tools.targets.roll.plan import Options, make_plan
+
+    if with_stubs:
+        raise BadInput("--with-stubs is for Megatron-Bridge", hint="the gaps say what to write, and where")
+    model_id = source.name if source.kind == "hub" else None
+    return make_plan(blueprint, root=root, profile=profile, options=Options(model_id, source.revision))
+
+
+def _describe_roll(profile: Any) -> str:
+    return f"{len(profile.registrations)} model types registered, {profile.layout}"
+
+
 TARGETS = (
     Target("megatron-bridge", _read_profile, _supported_by, _default_root, _make_plan, _describe, _dequantisers),
+    Target(
+        "roll",
+        _read_roll,
+        _in_roll,
+        _roll_root,
+        _plan_for_roll,
+        _describe_roll,
+        list,  # mcore_adapter undoes no stored format
+        ROLL_JOBS,
+        _roll_checkout,
+    ),
 )
 
 
