@@ -23,16 +23,26 @@ def template(made: Design) -> dict[str, Any]:
     """The context of `template.py.j2`."""
     names, binding, converters = made.names, made.binding, made.converters
     homes = [[home.usual, home.other, home.flags, home.at] for home in converters.homes]
-    hooks = {
+    hooks: dict[str, Any] = {
         "settings": [
             {"field": row.attribute, "code": hook_code(row), "comment": row.comment} for row in binding.hooks
         ],
         "rope": needs_rope(binding.hooks),
         "homes": homes,
+        "aliases": [list(row) for row in converters.aliases],
+        "infinite": made.infinite,
         "stacked": converters.stacked,
-        "told": _hooks_told(bool(binding.hooks), bool(homes), converters.stacked),
     }
-    own_template = f"{names.prefix}Template" if binding.hooks or homes or converters.stacked else "Template"
+    parts = (
+        (bool(binding.hooks), "fields that no single config key holds"),
+        (bool(homes), "names that differ between layers"),
+        (converters.stacked, "experts that are one tensor"),
+        (bool(converters.aliases), "names that begin like an expert's"),
+        (made.infinite, "infinite numbers"),
+    )
+    words = [text for holds, text in parts if holds]
+    hooks["told"] = f"Converts {' and '.join([', '.join(words[:-1]), words[-1]] if words[1:] else words)}."
+    own_template = f"{names.prefix}Template" if words else "Template"
     config, model = _config_class(made), _model_class(made)
     exported = sorted(name for name in (config, model) if name)
     return {
@@ -71,16 +81,6 @@ def template(made: Design) -> dict[str, Any]:
 def _whole_key(made: Design, key: str) -> str:
     part = made.blueprint.config_part
     return f"{part}.{key}" if part else key
-
-
-def _hooks_told(settings: bool, homes: bool, stacked: bool) -> str:
-    parts = [
-        (settings, "fields that no single config key holds"),
-        (homes, "names that differ between layers"),
-        (stacked, "experts that are one tensor"),
-    ]
-    words = [text for holds, text in parts if holds]
-    return f"Converts {' and '.join(words)}."
 
 
 def _template_imports(made: Design, own_template: str, config: str | None, model: str | None) -> Iterable[Name]:

@@ -82,6 +82,8 @@ class Converters:
     stacked: bool
     """Whether the experts of a layer are one tensor, so that all of them are needed before one can be written."""
     homes: tuple[Home, ...] = ()
+    aliases: tuple[tuple[str, str], ...] = ()
+    """(part of a name on disk, what the template takes it for): it begins like an expert's, and is none of one's."""
     known: tuple[tuple[str, str], ...] = ()
     """(parameter, list of the distribution rules) of parameters whose mapping class tells how they are split."""
     gaps: tuple[Gap, ...] = ()
@@ -148,6 +150,7 @@ LOCAL: dict[str, LocalOperation] = {
     "TransposedGatedMLPMapping": LocalOperation("TransposedStackConverOp", "transposed_stack"),
     "RotatedRowsMapping": LocalOperation("RotatedRowsConverOp", "rotated_rows"),
     "SqueezedBiasMapping": LocalOperation("SqueezeConverOp", "squeeze"),
+    "GDNLinearMapping": LocalOperation("GroupedDeltaConverOp", "grouped_delta"),
 }
 """Mapping class -> the operation that the model's package brings along for it."""
 
@@ -192,6 +195,7 @@ def convert_roles(blueprint: Blueprint, overrides: Mapping[str, str]) -> Convert
         ignored=tuple(dict.fromkeys(prefixes.hf(pattern) for pattern in found.ignored)),
         stacked=any(row.kind.startswith("stacked_") for row in local.values()),
         homes=homes,
+        aliases=prefixes.aliases,
         known=tuple(known.items()),
         gaps=tuple(gaps),
     )
@@ -210,6 +214,7 @@ def mca_name(pattern: str) -> str:
 class _Prefixes:
     layer: str
     moe: str | None
+    aliases: tuple[tuple[str, str], ...] = ()
     gaps: tuple[Gap, ...] = ()
 
     @classmethod
@@ -229,7 +234,8 @@ class _Prefixes:
             for what, words in (("hf_layer_prefix", heads), ("hf_moe_prefix", between))
             if len(words) > 1
         )
-        return cls(heads[0] if heads else "model.layers.", between[0] if between else None, gaps)
+        layer, moe = heads[0] if heads else "model.layers.", between[0] if between else None
+        return cls(layer, moe, _aliases(blueprint, layer, moe), gaps)
 
     def hf(self, pattern: str) -> str:
         """The name of a Hugging Face tensor as templates have it."""
@@ -238,7 +244,14 @@ class _Prefixes:
         name = pattern.removeprefix(f"{self.layer}*")
         if self.moe is not None and name.startswith(f"{self.moe}*"):
             return name.removeprefix(f"{self.moe}*")
-        return name
+        return dict(self.aliases).get(name, name)
+
+
+def _aliases(blueprint: Blueprint, layer: str, moe: str | None) -> tuple[tuple[str, str], ...]:
+    """The adapter takes whatever begins with `hf_moe_prefix` for a part of an expert."""
+    names = [row.pattern.removeprefix(f"{layer}*") for row in blueprint.roles if row.pattern.startswith(f"{layer}*")]
+    found = [name for name in names if moe is not None and moe in name and not name.startswith(f"{moe}*")]
+    return tuple((name, "." + name.strip(".").replace(".", "_")) for name in found)
 
 
 def _operation(
@@ -262,8 +275,9 @@ def _operation(
         return _with_local(own, Operation(own.name, names, mca, tuple(words.items()), fused.comment), local)
     if fused.name in STOCK and not words and not fused.code:
         name, arguments = STOCK[fused.name]
-        if name == "QKVConverOp" and mca[0].endswith(".bias"):
-            name = "QKVBiasConverOp"
+        if name == "QKVConverOp":
+            gated = blueprint.value("attention.output_gate") is True
+            name = "QKVBiasConverOp" if mca[0].endswith(".bias") else "GatedQKVConverOp" if gated else name
         return Operation(name, names, mca, arguments)
     return Gap(
         subject=str(fused.arguments[0][1]) if fused.arguments else fused.megatron,
@@ -294,7 +308,7 @@ def _sharded(fused: Fused) -> LocalOperation | None:
 
 def _field(fused: Fused, operation: Operation, local: Mapping[str, LocalOperation]) -> str | None:
     """How a parameter is split, where its mapping class tells it."""
-    if operation.name in local and local[operation.name].kind == "sharded_rows":
+    if operation.name in local and local[operation.name].kind in ("sharded_rows", "grouped_delta"):
         return COLUMN
     if fused.name == "GatedMLPMapping" and operation.mca[0].startswith(".self_attention."):
         return HALVES

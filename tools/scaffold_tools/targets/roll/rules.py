@@ -236,6 +236,20 @@ def latent_settings(blueprint: Blueprint) -> tuple[Setting, ...]:
     return tuple(rows)
 
 
+ATTENTION_SIZES: tuple[tuple[str, str, str], ...] = (
+    ("num_attention_heads", "num_attention_heads", "num_attention_heads"),
+    ("num_query_groups", "num_key_value_heads", "num_query_groups"),
+)
+"""(fact, config key, field)."""
+
+
+def unused_sizes(blueprint: Blueprint) -> tuple[Setting, ...]:
+    """Sizes of attention that no layer has, and that `TransformerConfig` divides by all the same."""
+    keys = {use.key: use.value for use in blueprint.keys}
+    rows = [(key, field) for fact, key, field in ATTENTION_SIZES if blueprint.fact(fact) is None and keys.get(key)]
+    return tuple(Setting(field, f"hf_config.{key}", config_key=key) for key, field in rows)
+
+
 def training_settings(blueprint: Blueprint) -> tuple[Setting, ...]:
     """What has no effect on logits: dropout is off unless the config has it."""
     keys = {use.key for use in blueprint.keys}

@@ -1,0 +1,68 @@
+"""Edits of a checkout, before and after."""
+
+from __future__ import annotations
+
+import pytest
+
+from scaffold_tools.errors import BadInput
+from scaffold_tools.targets.roll.checkout import add_model_type, add_package
+
+BEFORE = b"""from . import (
+    deepseek_v3,
+    llama,  # the first
+    qwen3,
+    qwen3_moe,
+)
+from .auto import AutoConfig
+
+
+__all__ = ["AutoConfig"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "line_before"),
+    [("aya", b"from . import ("), ("mistral", b"llama,  # the first"), ("zamba", b"qwen3_moe,")],
+)
+def test_a_package_is_imported_at_its_sorted_place(name, line_before):
+    after = add_package(BEFORE, name)
+    lines = after.splitlines()
+    place = lines.index(f"    {name},".encode())
+    assert lines[place - 1].strip() == line_before
+    assert after.replace(f"    {name},\n".encode(), b"") == BEFORE
+
+
+def test_a_package_that_is_imported_is_left_alone():
+    assert add_package(BEFORE, "llama") == BEFORE
+
+
+def test_line_ends_and_flat_lists_are_kept():
+    windows = BEFORE.replace(b"\n", b"\r\n")
+    assert add_package(windows, "mistral") == add_package(BEFORE, "mistral").replace(b"\n", b"\r\n")
+    assert add_package(b"from . import a, c\n", "b") == b"from . import a, b, c\n"
+    assert add_package(b"from . import a, c\n", "d") == b"from . import a, c, d\n"
+
+
+def test_a_list_that_is_not_there_is_refused():
+    with pytest.raises(BadInput, match=r"from \. import"):
+        add_package(b"from .auto import AutoConfig\n", "llama")
+    with pytest.raises(BadInput, match="identifier"):
+        add_package(BEFORE, "a; import os")
+
+
+LOOKUP = b"""def needed(self):
+    return (
+        self.mca_config.hf_model_type in ["one", "two"]  # stacked
+        and True
+    )
+"""
+
+
+def test_a_model_type_joins_the_list_it_is_looked_up_in():
+    assert add_model_type(LOOKUP, "three") == LOOKUP.replace(b'"two"]', b'"two", "three"]')
+    assert add_model_type(LOOKUP, "two") == LOOKUP
+
+
+def test_without_such_a_list_the_edit_is_refused():
+    with pytest.raises(BadInput, match="hf_model_type"):
+        add_model_type(b"x = 1\n", "three")
