@@ -19,12 +19,12 @@ from probes.graph.structure import (
 )
 from probes.graph.trace import Graph, Node
 from probes.graph.values import Unmeasured
-from probes.mixers.beside import pair_up
 from probes.mixers.delta import NORM_ROLE, Decay, find_decays, read_delta
 from probes.mixers.kinds import find_mixers
 from probes.mixers.mamba import Step, find_steps, is_scan, read_scan
 from probes.mixers.mla import find_latent
 from probes.mixers.own import Mark
+from probes.pairs import pair_up
 from probes.residual import read_end, walk_residual
 from probes.skeleton import Layer, Skeleton, short
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from probes.graph.trace import Graph
 from probes.graph.values import Unmeasured, ratio, unscaled, uses
 from probes.mixers.mamba import Scan
-
-if TYPE_CHECKING:
-    from probes.skeleton import Layer
 
 
 @dataclass(frozen=True)
@@ -35,34 +32,6 @@ class Beside:
 def or_none(factor: float) -> float | None:
     """None for a factor that does nothing."""
     return None if factor == 1.0 else factor
-
-
-def pair_up(graph: Graph, layers: list[Layer]) -> list[Layer]:
-    """Layers in call order, with an attention and a state space layer on one input made into one."""
-    paired: list[Layer] = []
-    for layer in layers:
-        before = paired[-1] if paired else None
-        if before is None or not _on_one_input(graph, before, layer):
-            paired.append(layer)
-            continue
-        attention, other = (layer, before) if before.scan is not None else (before, layer)
-        scan = other.scan
-        assert scan is not None
-        start = unscaled(graph, scan.inp.x)
-        attention.beside = Beside(scan, ratio(graph.rows(scan.inp.x), graph.rows(start)) or 1.0)
-        paired[-1] = attention
-    for index, layer in enumerate(paired):
-        layer.index = index
-    return paired
-
-
-def _on_one_input(graph: Graph, one: Layer, other: Layer) -> bool:
-    kinds = [layer.scan is not None for layer in (one, other)]
-    if sorted(kinds) != [False, True] or any(layer.recurrent and layer.scan is None for layer in (one, other)):
-        return False
-    if one.latent is not None or other.latent is not None or one.beside is not None:
-        return False
-    return unscaled(graph, one.q.x) == unscaled(graph, other.q.x)
 
 
 def join(graph: Graph, beside: Beside, total: int, other: int) -> tuple[int, int, Beside]:
