@@ -8,6 +8,8 @@ from typing import Any
 
 from scaffold_tools.blueprint.facts import Blueprint
 from scaffold_tools.targets.megatron_bridge.blocks import BlockPlan
+from scaffold_tools.targets.megatron_bridge.examples import example_files
+from scaffold_tools.targets.megatron_bridge.launch import launch_files
 from scaffold_tools.targets.megatron_bridge.mappings import Mappings
 from scaffold_tools.targets.megatron_bridge.naming import Names
 from scaffold_tools.targets.megatron_bridge.profile import Profile
@@ -24,6 +26,8 @@ NewFile = tuple[str, str, str, dict[str, Any]]
 class Surroundings:
     """The decisions, and what the templates are told of them."""
 
+    names: Names
+    blocks: BlockPlan
     recipes: RecipeDesign | None
     words: dict[str, Any]
     notes: tuple[str, ...]
@@ -37,12 +41,13 @@ def design_surroundings(
     A package of its own has no surroundings.
     """
     if profile.layout == "package":
-        return Surroundings(None, {}, ())
+        return Surroundings(names, blocks, None, {}, ())
     design = design_recipes(blueprint, profile, names, blocks=blocks, mappings=mappings, model_name=model_id)
     if design is None:
-        return Surroundings(None, {}, ("no recipes: this checkout has no base configs in recipes/common.py",))
+        note = "no recipes: this checkout has no base configs in recipes/common.py"
+        return Surroundings(names, blocks, None, {}, (note,))
     words = recipe_words(design, blueprint, profile.provider_fields)
-    return Surroundings(design, words, _notes(design))
+    return Surroundings(names, blocks, design, words, _notes(design))
 
 
 def surrounding_files(found: Surroundings, words: dict[str, Any], *, root: Path) -> list[NewFile]:
@@ -53,8 +58,11 @@ def surrounding_files(found: Surroundings, words: dict[str, Any], *, root: Path)
         words: what the generated tests are told: names, and the config of a small model.
         root: the checkout.
     """
-    told = {**words, **found.words}
-    return recipe_files(found.recipes, told, root=root) if found.recipes else []
+    names = found.names
+    told = {**words, **found.words, "family": names.family, "dashed": names.stem.replace("_", "-")}
+    recipes = recipe_files(found.recipes, told, root=root) if found.recipes else []
+    examples = example_files(found.names, told, recipes=found.recipes, blocks=found.blocks, root=root)
+    return [*recipes, *examples, *launch_files(found.names, told, root=root)]
 
 
 def surrounding_edits(found: Surroundings, root: Path) -> tuple[Change, ...]:

@@ -94,8 +94,7 @@ def choose(blueprint: Blueprint, size: ModelSize, task: Task, seq_length: int) -
         found = [
             Choice(task, split, estimate(size, split, task, seq_length), seq_length, _even(blueprint, split))
             for split in _splits(world)
-            # The scripts that convert and generate want no replicas.
-            if (task != "inference" or split.tp * split.pp * split.ep == world)
+            if (task != "inference" or _generates(blueprint, split))
             and all(rule.allows(blueprint, split) for rule in RULES)
         ]
         fitting = [choice for choice in found if choice.memory.fits]
@@ -108,6 +107,11 @@ def choose(blueprint: Blueprint, size: ModelSize, task: Task, seq_length: int) -
             fullest = least
     assert fullest is not None  # TP=PP=EP=1 obeys every rule
     return fullest
+
+
+def _generates(blueprint: Blueprint, split: Split) -> bool:
+    """The scripts that convert and generate want no replicas, and are not told of stages of different length."""
+    return split.tp * split.pp * split.ep == split.world and _even(blueprint, split)
 
 
 def _preference(choice: Choice) -> tuple[bool, bool, int, int, int]:
