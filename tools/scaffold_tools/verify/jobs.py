@@ -12,6 +12,8 @@ class Jobs:
     verify: str = "verify"
     locate: str = "locate"
     static: str = "static"
+    processes: str | None = "processes"
+    """None where a target has nothing that splits, saves or trains."""
 
 
 USUAL_JOBS = Jobs()

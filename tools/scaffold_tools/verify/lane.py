@@ -149,6 +149,7 @@ class LaneSession:
             "PYTHONNOUSERSITE": "1",
             "PYTHONHASHSEED": "0",
             "OMP_NUM_THREADS": "1",
+            "TORCHDYNAMO_DISABLE": "1",  # compiling what megatron-core marks takes longer than running it
             "CUDA_VISIBLE_DEVICES": "",
             "TOKENIZERS_PARALLELISM": "false",
             "HF_HUB_OFFLINE": "1",

@@ -114,7 +114,7 @@ def _child(order: dict[str, Any], module: Any, writing: int) -> None:
     code = 0
     try:
         os.setsid()  # a group of its own: a timeout ends the processes that the job started, too
-        _die_with_parent()
+        die_with_parent()
         import progress
 
         job = order["id"]
@@ -139,7 +139,7 @@ def _peak_mb() -> int:
     return int(peak / (2**20 if sys.platform == "darwin" else 2**10))
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """On Linux the kernel ends this process when the server is killed; elsewhere it finishes its job unheard."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -41,6 +41,10 @@ class Checks:
         """Record checks that could not run. They count as neither passed nor failed; what stopped them has failed."""
         self.done += [asdict(Measured(name, "skipped", detail=why, toy=self.toy)) for name in names]
 
+    def error(self, name: str, detail: str) -> None:
+        """Record a check that broke."""
+        self.done.append(asdict(Measured(name, "error", detail=" ".join(detail.split())[:DETAIL], toy=self.toy)))
+
     @contextmanager
     def guard(self, name: str) -> Iterator[None]:
         """An exception inside becomes a check with status `error`, and `Broken` tells that the toy cannot go on."""
@@ -48,8 +52,7 @@ class Checks:
             yield
         except Exception as error:
             noted = "".join(f"; {note}" for note in getattr(error, "__notes__", ()))
-            detail = " ".join(f"{type(error).__name__}: {error}{noted} [{_where(error)}]".split())[:DETAIL]
-            self.done.append(asdict(Measured(name, "error", detail=detail, toy=self.toy)))
+            self.error(name, f"{type(error).__name__}: {error}{noted} [{_where(error)}]")
             raise Broken(name) from error
 
 

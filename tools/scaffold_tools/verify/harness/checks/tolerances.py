@@ -23,6 +23,9 @@ def logits_limit(noise: float | None, spread: float) -> float:
     return min(LOGITS_MAX_ABS, max(NOISE_FACTOR * noise, LOGITS_FLOOR * spread))
 
 
+GRADIENTS = 1e-3
+"""Relative to the largest of a tensor's own gradient: other orders of summation, several processes."""
+
 LOGITS_COSINE = 0.99999
 """Smallest cosine over token positions. It catches gross errors only: a rope base off by 1% leaves 0.9999996."""
 

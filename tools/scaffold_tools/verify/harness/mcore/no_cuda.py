@@ -41,7 +41,7 @@ def neutralise() -> list[str]:
     if torch.cuda.Stream is not _Ordered:
         _replace()
     return [
-        "torch.cuda: device, streams, events, synchronize",
+        "torch.cuda: device, streams, events, synchronize, random state",
         "Tensor.record_stream",
         "all_to_all_single: split sizes",
     ]
@@ -58,6 +58,8 @@ def _replace() -> None:
         "default_stream": lambda *args, **kwargs: stream,
         "stream": lambda *args, **kwargs: contextlib.nullcontext(),
         "synchronize": lambda *args, **kwargs: None,
+        "get_rng_state": lambda *args, **kwargs: torch.get_rng_state(),
+        "set_rng_state": lambda *args, **kwargs: None,
     }
     for name, replacement in replacements.items():
         setattr(torch.cuda, name, replacement)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -33,8 +34,8 @@ def per_layer_keys(config: dict[str, Any], layers: int) -> list[str]:
     return found + [key for key in LAYER_STRINGS if isinstance(config.get(key), str) and len(config[key]) == layers]
 
 
-def chosen_layers(config: dict[str, Any], variant: str) -> list[int]:
-    """Layer numbers of the model that make up the toy, in order.
+def chosen_layers(config: dict[str, Any], variant: str, multiple: int = 1) -> list[int]:
+    """Layer numbers of the model that make up the toy, in order; as many as `multiple` divides, where it has so many.
 
     One full period of every pattern and one layer more; variant b has one more than a. A pattern longer than
     `MAX_TOY_LAYERS` is compressed to the first layer of each kind plus its successor's kind where it fits.
@@ -46,10 +47,17 @@ def chosen_layers(config: dict[str, Any], variant: str) -> list[int]:
     kinds = _kinds(config, layers)
     need = max(2, period(kinds), _declared_period(config), _leading(config) + 1) + 1
     if need <= MAX_TOY_LAYERS:
-        return list(range(min(layers, need + (variant == "b"))))
+        return list(range(min(layers, rounded_up(need + (variant == "b"), multiple))))
     firsts = [index for index in range(layers) if kinds.index(kinds[index]) == index]
     chosen = sorted({*firsts, *(index + 1 for index in firsts if index + 1 < layers)})
-    return (chosen if len(chosen) <= MAX_TOY_LAYERS else firsts)[:MAX_TOY_LAYERS]
+    picked = (chosen if len(chosen) <= MAX_TOY_LAYERS else firsts)[:MAX_TOY_LAYERS]
+    others = (index for index in range(layers) if index not in picked)
+    return sorted([*picked, *itertools.islice(others, rounded_up(len(picked), multiple) - len(picked))])
+
+
+def rounded_up(count: int, multiple: int) -> int:
+    """The smallest multiple that is not below a count."""
+    return -(-count // multiple) * multiple
 
 
 def truncate_layers(config: dict[str, Any], indices: list[int]) -> dict[str, Any]:

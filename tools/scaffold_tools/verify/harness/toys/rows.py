@@ -170,6 +170,8 @@ class Sizes:
     why: str
     rotary_kept: bool = False
     """The share of a head that rotates is the model's own."""
+    layers_multiple: int = 1
+    """What divides the number of layers: stages of a pipeline that are all of one length."""
 
 
 USUAL_SIZES: tuple[Sizes, ...] = (

@@ -19,6 +19,7 @@ import torch
 from probes.graph.structure import find_sites
 from probes.graph.trace import Recorder
 
+from toys.layers import rounded_up
 from toys.stack import find_stack, kinds, layers_needed
 
 COUNTS = {"a": ((4, 2), (4, 4), (2, 2), (4, 1), (4,)), "b": ((6, 3), (6, 6), (6, 2), (6, 1), (6,))}
@@ -65,7 +66,9 @@ class Outline:
     kinds: tuple[int, ...]
 
 
-def shrink_unknown(small: dict[str, Any], raw: dict[str, Any], variant: str, build: Build) -> dict[str, Any]:
+def shrink_unknown(
+    small: dict[str, Any], raw: dict[str, Any], variant: str, build: Build, layers_multiple: int = 1
+) -> dict[str, Any]:
     """The toy's config with the integers that `toy` left alone made small, or `small` itself where nothing is left.
 
     Args:
@@ -73,6 +76,7 @@ def shrink_unknown(small: dict[str, Any], raw: dict[str, Any], variant: str, bui
         raw: the model's own config; a key is left alone when both have the same integer.
         variant: `a` or `b`.
         build: builds a model from a config.
+        layers_multiple: what divides the number of layers.
 
     Raises:
         ValueError: no combination of small sizes gives a model that builds.
@@ -84,7 +88,7 @@ def shrink_unknown(small: dict[str, Any], raw: dict[str, Any], variant: str, bui
     shares = {key: value for key, value in own.items() if isinstance(value, float) and 0.05 < value < 1}
     start = changed(small, shares)
     found = _kinds_of(start, own, keys, build)
-    depth = _depth(start, own, "place" in found.values(), build) + (variant == "b")
+    depth = _depth(start, own, "place" in found.values(), build, more=int(variant == "b"), multiple=layers_multiple)
     for chosen in itertools.islice(_choices(flat(small), found, variant, depth), TRIES):
         for kept in ({}, shares):  # a share of a head may only come out even at the model's own value
             candidate = changed(small, {**kept, **chosen})
@@ -244,13 +248,16 @@ def _outline(config: dict[str, Any], build: Build) -> Outline | None:
         return None
 
 
-def _depth(config: dict[str, Any], own: dict[str, Any], placed: bool, build: Build) -> int:
-    """Layers of the first toy; the second has one more, and no list of the config is too short for it."""
+def _depth(
+    config: dict[str, Any], own: dict[str, Any], placed: bool, build: Build, *, more: int, multiple: int
+) -> int:
+    """Layers of the toy: `more` than are needed, a multiple, and no list of the config is too short for them."""
     with torch.device("meta"):
         layers = find_stack(build(config))
-    needed = max(layers_needed(layers), PLACED if placed else 0)
+    needed = rounded_up(max(layers_needed(layers), PLACED if placed else 0) + more, multiple)
     listed = any(isinstance(value, list) and len(value) == len(layers) for value in own.values())
-    return min(needed, len(layers) - 1) if listed and len(layers) > 1 else needed
+    most = len(layers) - 1 + more
+    return min(needed, most // multiple * multiple or most) if listed and len(layers) > 1 else needed
 
 
 def _choices(values: dict[str, Any], found: dict[str, str], variant: str, depth: int) -> Iterator[dict[str, int]]:

@@ -12,6 +12,7 @@ import copy
 import json
 import math
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +112,7 @@ def _shrink(
     toy = {key: value for key, value in config.items() if key not in DROPPED}
     indices: list[int] = []
     if not tower:
-        indices = chosen_layers(config, variant)
+        indices = chosen_layers(config, variant, sizes.layers_multiple)
         toy |= truncate_layers(config, indices)
         toy |= _heads(config, variant, sizes) | linear_blocks(config, variant)
     done = (
@@ -288,7 +289,11 @@ def _complete_from(raw: dict[str, Any], loaded: Any, universal: set[str]) -> dic
 
 
 def prepare(
-    config: dict[str, Any], variant: str, trust_remote_code: bool = False, folder: str | None = None
+    config: dict[str, Any],
+    variant: str,
+    trust_remote_code: bool = False,
+    folder: str | None = None,
+    layers_multiple: int = 1,
 ) -> dict[str, Any]:
     """`complete`, then `shrink_config`: the toy that verification and probes use.
 
@@ -296,10 +301,11 @@ def prepare(
     further before it is built (`toys.shrink`), so its sizes are not tried here.
     """
     full = complete(config, trust_remote_code, folder)
-    first = shrink_config(full, variant)
+    tried = [replace(sizes, layers_multiple=layers_multiple) for sizes in USUAL_SIZES]
+    first = shrink_config(full, variant, tried[0])
     if trust_remote_code or runs(first):
         return first
-    others = (shrink_config(full, variant, sizes) for sizes in USUAL_SIZES[1:])
+    others = (shrink_config(full, variant, sizes) for sizes in tried[1:])
     return next((one for one in others if one != first and runs(one)), first)
 
 

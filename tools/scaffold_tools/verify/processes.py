@@ -1,0 +1,79 @@
+"""An integration in processes of its own: split over several of them, saved and loaded by another, trained."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from scaffold_tools.verify.checks import CHECKS
+from scaffold_tools.verify.evidence import Check
+from scaffold_tools.verify.lane import LaneSession
+from scaffold_tools.verify.run import Integration
+from scaffold_tools.verify.static import Layout
+
+KINDS = ("sharded.", "saved.", "trained.")
+"""What the names of these checks begin with."""
+Chosen = Literal["few", "all"]
+
+
+def verify_processes(
+    lane: LaneSession,
+    integration: Integration,
+    *,
+    config: dict[str, Any],
+    architecture: str,
+    layouts: Chosen | Sequence[Layout] = "few",
+    seed: int = 0,
+    model_folder: Path | None = None,
+    trust_remote_code: bool = False,
+    timeout: float = 600,
+    seconds: float | None = None,
+    on_progress: Callable[[str], None] | None = None,
+) -> tuple[Check, ...]:
+    """Run a toy in real processes, all of them on this machine, and hold each way against one process.
+
+    Args:
+        lane: where it runs.
+        integration: what is verified.
+        config: the model's raw config.json.
+        architecture: the Hugging Face class, as the config's `architectures` names it.
+        layouts: how it is split: the usual few of those that the model can take, all of them, or these.
+        seed: of weights and tokens.
+        model_folder: the model's own folder, for modeling code that is trusted.
+        trust_remote_code: whether that code may run.
+        timeout: seconds for all of it.
+        seconds: for one layout; a hang ends there, and the processes with it. None: what the lane thinks usual.
+        on_progress: told in one line what runs.
+
+    Returns:
+        `sharded.*` for each layout, whose name is the toy's, `saved.*` and `trained.*`.
+
+    Raises:
+        LaneJobFailed: the job itself broke.
+        EnvironmentLacks: the lane is missing.
+    """
+    if integration.jobs.processes is None:
+        return left_out("the target's lane has no processes for it")
+    with tempfile.TemporaryDirectory(prefix="scaffold-processes-") as scratch:
+        request = {
+            "integration": integration.as_request(),
+            "config": config,
+            "architecture": architecture,
+            "layouts": layouts if isinstance(layouts, str) else [vars(layout) for layout in layouts],
+            "saved": True,
+            "trained": True,
+            "seed": seed,
+            "seconds": seconds,
+            "workdir": scratch,
+            "model_folder": str(model_folder.resolve()) if model_folder else None,
+            "trust_remote_code": trust_remote_code,
+        }
+        answer = lane.call(integration.jobs.processes, request, timeout=timeout, on_progress=on_progress)
+    return tuple(Check(**check) for check in answer["checks"])
+
+
+def left_out(why: str) -> tuple[Check, ...]:
+    """Every check of this kind as skipped: what did not run proves nothing."""
+    return tuple(Check(kind.name, "skipped", detail=why) for kind in CHECKS if kind.name.startswith(KINDS))
