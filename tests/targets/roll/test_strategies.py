@@ -54,7 +54,7 @@ def asked(blueprint: Blueprint, known: ClassFacts | None, root: Path) -> dict[st
 
 def test_a_checkout_is_read(checkout):
     training = read_training(checkout)
-    assert training.strategies == ("vllm", "megatron_train", "fsdp2_train")
+    assert training.strategies == ("vllm", "sglang", "megatron_train", "fsdp2_train")
     assert training.auto_classes == ("AutoModelForImageTextToText", "AutoModelForCausalLM")
     assert training.undone_types == ("wren_moe", "wren_next")
     assert training.undo[0].names == ("experts.*.gate_proj.weight", "experts.*.up_proj.weight")

@@ -51,6 +51,11 @@ class EngineSupport:
         return self.verdict in ("own model", "through transformers")
 
     @property
+    def one_gpu(self) -> bool:
+        """Whether an instance cannot be split over GPUs."""
+        return _ONE_GPU in self.limits
+
+    @property
     def line(self) -> str:
         """All of it in one line."""
         said = f"{TITLES[self.engine]} {self.registry.label}: {self.verdict}, {self.why}"
@@ -160,9 +165,12 @@ _CHECK_WORDS = {
 }
 
 
+_ONE_GPU = "only on one GPU an instance: the config class has no base_model_tp_plan, and tensor parallelism raises"
+
+
 def _limits(registry: Registry, known: ClassFacts) -> Iterator[str]:
     if registry.fallback is not None and registry.fallback.split_needs_plan and not known.tp_plan:
-        yield "only on one GPU an instance: the config class has no base_model_tp_plan, and tensor parallelism raises"
+        yield _ONE_GPU
     if not known.pp_plan:
         yield "no pipeline stages: the config class has no base_model_pp_plan"
 

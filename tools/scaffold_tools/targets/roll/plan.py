@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
-import importlib.util
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +15,7 @@ from scaffold_tools.paths import data_dir
 from scaffold_tools.render import Renderer, Style, format_many
 from scaffold_tools.targets.megatron_bridge.blocks import BlockPlan, choose_blocks
 from scaffold_tools.targets.megatron_bridge.context import block_settings
-from scaffold_tools.targets.roll import contexts
+from scaffold_tools.targets.roll import contexts, documents
 from scaffold_tools.targets.roll.binding import Binding, bind
 from scaffold_tools.targets.roll.converters import Converters, convert_roles
 from scaffold_tools.targets.roll.distribution import ROW_BIAS, Distribution, distribute
@@ -29,6 +28,7 @@ from scaffold_tools.targets.roll.rules import (
     latent_settings,
     settle,
     training_settings,
+    unused_sizes,
 )
 from scaffold_tools.workspace.plan import Change, Plan
 
@@ -64,6 +64,8 @@ class Design:
     distribution: Distribution
     latent: bool
     row_bias: bool
+    infinite: bool
+    """Whether the config has an infinite number, which transformers writes in a form that it does not take back."""
     provenance: str
     model_id: str
     gaps: tuple[Gap, ...]
@@ -95,7 +97,8 @@ def make_plan(blueprint: Blueprint, *, root: Path, profile: RollProfile, options
         from scaffold_tools.targets.roll.checkout import edits
 
         changes = (*changes, *edits(made, root))
-    changes = (*changes, *_companions(made, options or Options()))
+    beside = documents.companions(blueprint, profile, made.names, options or Options())
+    changes = (*changes, *beside)
     own = profile.registration(blueprint.model_type)
     notes = list(profile.notes)
     if own is not None:
@@ -105,6 +108,7 @@ def make_plan(blueprint: Blueprint, *, root: Path, profile: RollProfile, options
             "experts are stored as one tensor: to export them from several expert-parallel ranks, ROLL has to know the"
             f" model type in {' and '.join(file for file, _ in profile.moe_allgather)}, which a package cannot edit"
         )
+    notes.extend(documents.notes(blueprint, profile, beside))
     return Plan(
         target="roll",
         layout="checkout" if profile.edits else "package",
@@ -136,6 +140,7 @@ def design(blueprint: Blueprint, profile: RollProfile, options: Options) -> Desi
     known = profile.fields(latent)
     rows = (
         *training_settings(blueprint),
+        *unused_sizes(blueprint),
         *settlement.settings,
         *block_settings(blocks, blueprint, NOTHING_DERIVED),
         *latent_settings(blueprint),
@@ -176,10 +181,18 @@ def design(blueprint: Blueprint, profile: RollProfile, options: Options) -> Desi
         distribution,
         latent,
         row_bias,
+        infinite=_is_infinite(blueprint),
         provenance=f"Generated with scaffold{origin}{at}.",
         model_id=model_id or "path/to/model",
         gaps=(*blueprint.gaps, *(gap for gap in found if (gap.subject, gap.reason) not in seen)),
     )
+
+
+def _is_infinite(blueprint: Blueprint) -> bool:
+    values = [use.value for use in blueprint.keys]
+    numbers = [item for value in values for item in (value if isinstance(value, list) else [value])]
+    limits = blueprint.value("mamba.step_limit") or []
+    return None in limits or any(isinstance(number, float) and math.isinf(number) for number in numbers)
 
 
 def _renamed_biases(converters: Converters) -> tuple[Converters, bool]:
@@ -211,16 +224,6 @@ def module_files(made: Design) -> list[_File]:
         path = names.module(f"converters_{names.stem}")
         files.append(_File(path, "converters.py.j2", "converter operations", contexts.converters(made)))
     return files
-
-
-def _companions(made: Design, options: Options) -> tuple[Change, ...]:
-    """Examples, documents and tests, where this version has what makes them."""
-    module = "scaffold_tools.targets.roll.documents"
-    if importlib.util.find_spec(module) is None:
-        return ()
-    documents = importlib.import_module(module)
-    found: Sequence[Change] = documents.companions(made.blueprint, made.profile, made.names, options)
-    return tuple(found)
 
 
 def _render(files: Sequence[_File], root: Path, replaces: bool) -> tuple[Change, ...]:

@@ -1,7 +1,7 @@
 """What a ROLL trains a model with beside Megatron: FSDP2 and DeepSpeed run the class of transformers itself.
 
-They ask that `load_model` of the checkout finds the class, that it is a PreTrainedModel, and that its parameters have the
-names of the checkpoint, because ROLL hands parameters to the inference engine under their own names.
+They ask that `load_model` of the checkout finds the class, that it is a PreTrainedModel, and that its parameters have
+the names of the checkpoint, because ROLL hands parameters to the inference engine under their own names.
 """
 
 from __future__ import annotations
@@ -215,11 +215,11 @@ def edits(
     changes = []
     if gathering(Case(blueprint, known, training, "fsdp2")) == "undone once listed":
         why = "experts that transformers joins are handed to engines one by one"
-        changes.append(_listed(root, FSDP2_UPDATE, GATHERER, blueprint.model_type, None, why))
+        changes.append(_listed(root, FSDP2_UPDATE, GATHERER, blueprint.model_type, why=why))
     branch = position_branch(known, training, site_packages)
     if branch is not None and blueprint.model_type not in branch.model_types:
         why = "positions of images are numbered by the code that this model's class has too"
-        changes.append(_listed(root, PROVIDERS, POSITIONS, blueprint.model_type, branch.model_types, why))
+        changes.append(_listed(root, PROVIDERS, POSITIONS, blueprint.model_type, why=why, beside=branch.model_types))
     return tuple(change for change in changes if change is not None)
 
 
@@ -235,7 +235,7 @@ def position_branch(known: ClassFacts, training: Training, site_packages: Path |
 
 
 def _listed(
-    root: Path, file: str, function: str, model_type: str, beside: tuple[str, ...] | None, why: str
+    root: Path, file: str, function: str, model_type: str, *, why: str, beside: tuple[str, ...] | None = None
 ) -> Change | None:
     before = (root / file).read_bytes()
     after = add_member(before, model_type, function=function, subject="model_type", beside=beside)

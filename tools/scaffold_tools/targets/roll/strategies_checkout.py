@@ -1,4 +1,4 @@
-"""What a ROLL checkout can train with, read from its source: strategies, how they load a model, lists of model types."""
+"""What a ROLL checkout can train with, read from its source: strategies, how they load a model, lists of types."""
 
 from __future__ import annotations
 
