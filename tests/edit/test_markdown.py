@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaffold_tools.edit import add_table_row, add_toctree_entry
+from scaffold_tools.edit.markdown import add_table_row, add_toctree_entry, linked_row
 from scaffold_tools.errors import BadInput
 
 TABLE = """# Models
@@ -120,3 +120,28 @@ def test_a_hostile_entry_adds_one_plain_line_or_is_refused(entry):
     except BadInput:
         return
     assert edited == source or len(edited.splitlines()) == 6
+
+
+def test_the_row_of_a_folder_is_found_by_its_links_and_else_by_its_name():
+    header = ("Family", "Docs")
+    assert linked_row(TABLE.encode(), header, "glm/") == "**GLM**"
+    assert linked_row(TABLE.encode(), header, "docs/bailing/") == "**Bailing**"
+    assert linked_row(TABLE.encode(), header, "lm/") is None
+    with pytest.raises(BadInput):
+        linked_row(TABLE.encode(), ("Family", "Other"), "glm/")
+
+
+def test_plain_text_in_a_cell_is_told_apart_by_commas_outside_brackets():
+    source = b"| Family | Has |\n|---|---|\n| Q | Q2, Q3 (dense, MoE), Q4 |\n"
+    for present in ("Q2", "Q3 (dense, MoE)", "Q4"):
+        assert add_table_row(source, ("Family", "Has"), ("Q", present), append_to=1) == source
+    grown = add_table_row(source, ("Family", "Has"), ("Q", "MoE"), append_to=1)
+    assert grown == source.replace(b"Q4 |", b"Q4, MoE |")
+
+
+def test_the_toctree_of_the_models_is_found_by_what_it_lists():
+    source = b"```{toctree}\ntraining/a.md\n```\n\n```{toctree}\nmodels/a/index.md\nmodels/c/index.md\n```\n"
+    after = add_toctree_entry(source, "models/b/index.md", beside="models/")
+    assert after == source.replace(b"models/c", b"models/b/index.md\nmodels/c")
+    with pytest.raises(BadInput, match="no toctree"):
+        add_toctree_entry(source, "x/b.md", beside="x/")

@@ -37,13 +37,34 @@ def add_table_row(source: bytes, header: Sequence[str], row: Sequence[str], *, a
     return _joined(_inserted(lines, line, text))
 
 
-def add_toctree_entry(source: bytes, entry: str, *, caption: str | None = None) -> bytes:
+def linked_row(source: bytes, header: Sequence[str], target: str) -> str | None:
+    """The first cell, as it is written, of the row about a folder: None when there is none.
+
+    The row that links to something below `target`, else the one that is called like its last part.
+
+    Raises:
+        BadInput: no such table or several.
+    """
+    lines = _lines(source)
+    rows = [lines[index] for index in _table(lines, [_plain(title) for title in header]).rows]
+    linked = [row for row in rows if re.search(rf"\]\({re.escape(target)}", row)]
+    name = _letters(target.rstrip("/").rsplit("/", 1)[-1])
+    called = [row for row in rows if _letters(_plain(_cells(row)[0])) == name]
+    return _cells([*linked, *called][0])[0] if linked or called else None
+
+
+def _letters(text: str) -> str:
+    return "".join(char for char in text.casefold() if char.isalnum())
+
+
+def add_toctree_entry(source: bytes, entry: str, *, caption: str | None = None, beside: str | None = None) -> bytes:
     """Add a document to a toctree, at its sorted place when the entries are sorted, else at the end.
 
     Args:
         source: the MyST Markdown file.
         entry: path as the toctree writes it (`models/qwen/index.md`).
         caption: which toctree, when the file has several.
+        beside: the same, by a prefix that the most of its documents have.
 
     Raises:
         BadInput: no such toctree, several that could be meant, or an entry that is not one plain line.
@@ -52,6 +73,9 @@ def add_toctree_entry(source: bytes, entry: str, *, caption: str | None = None) 
         raise BadInput(f"{entry!r} cannot be a toctree entry")
     lines = _lines(source)
     trees = [tree for tree in _toctrees(lines) if caption is None or tree.caption == caption]
+    if beside is not None:
+        alike = [sum(_document(lines[index]).startswith(beside) for index in tree.entries) for tree in trees]
+        trees = [tree for tree, count in zip(trees, alike, strict=True) if count and count == max(alike)]
     if len(trees) != 1:
         which = f" with the caption {caption!r}" if caption else ""
         raise BadInput(f"the file has {'no toctree' if not trees else f'{len(trees)} toctrees'}{which}")
@@ -165,7 +189,7 @@ def _with_cell(
         if list(cells) == [cell.strip() for cell in row]:
             return lines
         raise BadInput(f"the table has a row {_plain(row[0])!r} already, with other cells")
-    present = [part.strip() for part in re.split(r",\s+(?=\[|$)", cells[append_to])]
+    present = [part.strip() for part in re.split(r",\s+(?![^()\[\]]*[)\]])", cells[append_to])]
     if row[append_to].strip() in present:
         return lines
     grown = [*cells]

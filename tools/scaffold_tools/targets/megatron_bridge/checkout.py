@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scaffold_tools.blueprint.facts import Blueprint
 from scaffold_tools.errors import BadInput
 from scaffold_tools.targets.megatron_bridge.blocks import BlockPlan
+from scaffold_tools.targets.megatron_bridge.doc_lists import HOME, doc_place, edited_lists
 from scaffold_tools.targets.megatron_bridge.naming import Names
 from scaffold_tools.workspace.plan import Change
+
+MATRIX = "tests/unit_tests/models/test_autobridge_registration_matrix.py"
 
 NewFile = tuple[str, str, str, dict[str, Any]]
 """(path, template, summary, context)."""
 
 
 def new_files(names: Names, words: dict[str, Any], *, root: Path) -> list[NewFile]:
-    """Tests, example and documentation of one model; `__init__.py` files only where the folder has none yet."""
+    """Tests and documentation of one model; `__init__.py` files only where the folder has none yet.
+
+    Where the checkout has the bridge already, it has its documentation too, and that knows more than ours would.
+    """
     stem, family = names.stem, names.family
     dashed = stem.replace("_", "-")
+    place = doc_place(names, root)
     told = {**words, "family": family, "dashed": dashed, "toy_name": f"{stem}_toy", "folder": _package(names)}
     told |= {"bridge_module": names.bridge_module, "provider_module": f"{stem}_provider"}
     units = f"tests/unit_tests/models/{family}"
@@ -26,30 +35,48 @@ def new_files(names: Names, words: dict[str, Any], *, root: Path) -> list[NewFil
     rows: list[NewFile] = [
         (f"{units}/test_{stem}_bridge.py", "test_bridge.py.j2", "unit tests", told),
         (f"{functional}/test_{stem}_conversion.py", "checkout/test_conversion.py.j2", "conversion test", told),
-        (f"examples/models/{family}/{stem}/README.md", "checkout/README.md.j2", "example commands", told),
-        (f"docs/models/{family}/{dashed}.md", "docs.md.j2", "documentation page", told),
     ]
     inits: list[NewFile] = [
         (f"{_folder(names)}/__init__.py", "checkout/init.py.j2", "exports of the family", told),
         (f"{units}/__init__.py", "checkout/empty_init.py.j2", "makes it a package", told),
         (f"{functional}/__init__.py", "checkout/empty_init.py.j2", "makes it a package", told),
-        (f"docs/models/{family}/index.md", "checkout/docs_index.md.j2", "documentation of the family", told),
     ]
+    if not names.registered:
+        rows.append((f"{HOME}/{place.folder}/{place.page}", "docs.md.j2", "documentation page", told))
+        if place.new_folder:
+            index = f"{HOME}/{place.folder}/index.md"
+            inits.append((index, "checkout/docs_index.md.j2", "documentation of the family", told))
     return [*rows, *(row for row in inits if not (root / row[0]).exists())]
 
 
-def edits(names: Names, blocks: BlockPlan, root: Path) -> tuple[Change, ...]:
-    """Export lists: the family's `__init__.py` where it exists already, and `models/__init__.py`.
+@dataclass(frozen=True)
+class Edits:
+    """Changes of shared files, and what of them has to be done by hand."""
+
+    changes: tuple[Change, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def edits(names: Names, blocks: BlockPlan, blueprint: Blueprint, root: Path) -> Edits:
+    """Shared files: export lists, the registrations that upstream's tests expect, lists of models in documentation.
 
     None where the checkout imports a bridge of this name from this module already.
 
     Raises:
         BadInput: the checkout has no `models/__init__.py`.
     """
+    if names.registered:
+        return Edits()
+    lists, notes = edited_lists(doc_place(names, root), root)
+    matrix, matrix_notes = _registrations(names, blueprint, root)
+    changes = (*_exports(names, blocks, root), *matrix, *(_edit(*row) for row in lists if row[1] != row[2]))
+    return Edits(changes, (*matrix_notes, *notes))
+
+
+def _exports(names: Names, blocks: BlockPlan, root: Path) -> tuple[Change, ...]:
+    """The family's `__init__.py` where it exists already, and `models/__init__.py`."""
     from scaffold_tools.edit import add_to_family_init, add_to_models_init
 
-    if names.registered:
-        return ()
     exported = [names.bridge_class, *([blocks.provider_class] if blocks.provider_class else [])]
     changes = []
     family = f"{_folder(names)}/__init__.py"
@@ -66,6 +93,23 @@ def edits(names: Names, blocks: BlockPlan, root: Path) -> tuple[Change, ...]:
     after = add_to_models_init(source, _package(names), exported, names.prefix)
     changes.append(_edit(models, source, after, "registration: bridges register when this is imported"))
     return tuple(changes)
+
+
+def _registrations(names: Names, blueprint: Blueprint, root: Path) -> tuple[tuple[Change, ...], tuple[str, ...]]:
+    """The table of registrations that a test of upstream's holds against the package, where the checkout has it."""
+    from scaffold_tools.edit.registries import add_to_string_dict, add_to_string_set
+
+    if not (root / MATRIX).is_file():
+        return (), ()
+    source, architecture = (root / MATRIX).read_bytes(), blueprint.architecture
+    try:
+        bridge = f"{_package(names)}.{names.bridge_module}.{names.bridge_class}"
+        after = add_to_string_dict(source, "EXPECTED_REGISTRATIONS", architecture, bridge)
+        if not blueprint.in_transformers:  # registered by name: there is no class to register by
+            after = add_to_string_set(after, "STRING_REGISTRATIONS", architecture)
+    except BadInput as error:
+        return (), (f"{MATRIX}: add {architecture} by hand, {error.what}",)
+    return (_edit(MATRIX, source, after, "the registration that is expected"),), ()
 
 
 def _edit(path: str, before: bytes, after: bytes, summary: str) -> Change:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from scaffold_tools.blueprint.facts import Blueprint
 from scaffold_tools.targets.megatron_bridge.blocks import naming_of
-from scaffold_tools.targets.megatron_bridge.profile import Profile
+from scaffold_tools.targets.megatron_bridge.profile import Profile, Registration
 from scaffold_tools.text import checked_identifier
 
 _MODULE_DOTS = 4
@@ -32,6 +32,8 @@ class Names:
     """`qwen3_bridge`."""
     registered: bool = False
     """The checkout has this class in this module, so that its export lists are right already."""
+    why: tuple[str, ...] = ()
+    """What put the model into that family, where it is not one of its own."""
 
 
 def names_of(blueprint: Blueprint, profile: Profile) -> Names:
@@ -44,10 +46,12 @@ def names_of(blueprint: Blueprint, profile: Profile) -> Names:
     stem = checked_identifier(naming.stem)
     checked_identifier(blueprint.architecture)
     own = profile.registration(blueprint.architecture)
+    family, why = _family(blueprint, stem, profile)
     names = Names(
         stem=stem,
         prefix=naming.prefix,
-        family=_family(blueprint, stem, profile),
+        family=family,
+        why=why,
         package=f"scaffold_{stem}",
         bridge_class=f"{naming.prefix}Bridge",
         bridge_module=f"{stem}_bridge",
@@ -57,11 +61,34 @@ def names_of(blueprint: Blueprint, profile: Profile) -> Names:
     return replace(names, bridge_class=own.bridge, bridge_module=own.module.rsplit(".", 1)[-1], registered=True)
 
 
-def _family(blueprint: Blueprint, stem: str, profile: Profile) -> str:
-    """The folder of the class that the target has; else the family whose name starts the model's; else its own."""
-    known = {row.module.split(".")[3] for row in profile.registrations if row.module.count(".") >= 4}
+def _family(blueprint: Blueprint, stem: str, profile: Profile) -> tuple[str, tuple[str, ...]]:
+    """The folder that a model belongs into, and why.
+
+    The folder of the class that the target has; else the family whose name starts the model's and which has models of
+    the same kind (a family of vision models takes no language model); else a folder of its own.
+    """
+    homes: dict[str, list[Registration]] = {}
+    for row in profile.registrations:
+        if row.module.count(".") >= _MODULE_DOTS:
+            homes.setdefault(row.module.split(".")[3], []).append(row)
     own = profile.registration(blueprint.architecture)
-    if own is not None and own.module.count(".") >= 4:
-        return own.module.split(".")[3]
-    words = [name for name in known if re.fullmatch(rf"{re.escape(name)}(\d|_|$).*", stem)]
-    return max(words, key=len, default=stem)
+    if own is not None and own.module.count(".") >= _MODULE_DOTS:
+        return own.module.split(".")[3], ()
+    kind = _kind(blueprint.architecture)
+    alike = {
+        name: relatives
+        for name, rows in homes.items()
+        if re.fullmatch(rf"{re.escape(name)}(\d|_|$).*", stem)
+        and (relatives := [row for row in rows if _kind(row.architecture) == kind])
+    }
+    if not alike:
+        return stem, ()
+    family = max(alike, key=len)
+    shown = ", ".join(sorted({row.bridge for row in alike[family]})[:3])
+    return family, (f"models/{family} takes {stem}: that name starts it, and it has {kind} models ({shown})",)
+
+
+def _kind(architecture: str) -> str:
+    """What the class computes, as its name ends: `ForCausalLM`, `ForConditionalGeneration`."""
+    found = re.search(r"For[A-Z][A-Za-z]*$", architecture)
+    return found[0] if found else "other"

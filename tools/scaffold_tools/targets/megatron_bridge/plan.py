@@ -38,6 +38,7 @@ from scaffold_tools.workspace.plan import Change, Plan
 
 __all__ = ["Options", "make_plan", "read_profile"]
 
+_YEAR = re.compile(rb"\A(?:#![^\n]*\n)?# Copyright \(c\) (\d{4}), NVIDIA CORPORATION")
 _MODEL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -94,15 +95,17 @@ def make_plan(blueprint: Blueprint, *, root: Path, profile: Profile, options: Op
     design = _design(blueprint, profile, options or Options())
     files = _package_files(design) if profile.layout == "package" else _checkout_files(design, root)
     changes = _render(files, root, _style(design), replaces=profile.layout == "checkout")
+    by_hand: tuple[str, ...] = ()
     if profile.layout == "checkout":
         from scaffold_tools.targets.megatron_bridge.checkout import edits
 
-        changes = (*changes, *edits(design.names, design.blocks, root))
-        changes = (*changes, *surrounding_edits(design.surroundings, root))
+        shared = edits(design.names, design.blocks, blueprint, root)
+        changes = (*changes, *shared.changes, *surrounding_edits(design.surroundings, root))
+        by_hand = (*design.names.why, *shared.notes)
     folder = design.names.package if profile.layout == "package" else f"megatron.bridge.models.{design.names.family}"
     own = profile.registration(blueprint.architecture)
     notes = profile.notes if own is None else (*profile.notes, f"takes the place of {own.name}")
-    notes = (*notes, *quantised.notes(blueprint.stored), *design.surroundings.notes)
+    notes = (*notes, *quantised.notes(blueprint.stored), *design.surroundings.notes, *by_hand)
     return Plan(
         target="megatron-bridge",
         layout=profile.layout,
@@ -312,14 +315,22 @@ def _style(design: _Design) -> Style:
 
 def _render(files: Sequence[_File], root: Path, style: Style, *, replaces: bool) -> tuple[Change, ...]:
     renderer = Renderer(data_dir("templates") / "megatron_bridge")
-    texts = {file.path: renderer.render(file.template, file.context) for file in files}
+    texts = {file.path: renderer.render(file.template, _dated(file, root)) for file in files}
     texts.update(format_many({path: text for path, text in texts.items() if path.endswith(".py")}, style))
     return tuple(_change(root, file, texts[file.path], replaces=replaces) for file in files)
 
 
+def _dated(file: _File, root: Path) -> dict[str, Any]:
+    """A file that is there keeps the year of its copyright line, whenever it is generated again."""
+    there = root / file.path
+    found = _YEAR.search(there.read_bytes()[:200]) if "year" in file.context and there.is_file() else None
+    return file.context if found is None else {**file.context, "year": int(found[1])}
+
+
 def _change(root: Path, file: _File, text: str, *, replaces: bool) -> Change:
     """A whole file; it may take the place of what a checkout has there, but not of what a user wrote in a package."""
-    change = Change(path=file.path, kind="create", content=text, summary=file.summary)
+    script = file.path.endswith(".sh")
+    change = Change(path=file.path, kind="create", content=text, summary=file.summary, executable=script)
     before = root / file.path
     if not replaces or not before.is_file():
         return change
