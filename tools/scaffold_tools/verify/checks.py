@@ -37,7 +37,8 @@ CHECKS: tuple[CheckKind, ...] = (
     ),
     CheckKind(
         "registration",
-        "AutoBridge, given the saved toy, picks the class under test and not one that was there before.",
+        "AutoBridge, given the saved toy, picks the class under test and not one that was there before. "
+        "In ROLL: all four registrations are made.",
         "Whether that class is right.",
         "exact",
         "A class is picked or it is not.",
@@ -65,7 +66,7 @@ CHECKS: tuple[CheckKind, ...] = (
     ),
     CheckKind(
         "import.warnings",
-        "Import logs no missing mapping: Megatron-Bridge only warns about one, and goes on.",
+        "Import logs no missing mapping or registration: both targets only warn about one, and go on.",
         "What is not logged.",
         "none",
         "Each one is a parameter that was left out.",
@@ -79,7 +80,8 @@ CHECKS: tuple[CheckKind, ...] = (
     ),
     CheckKind(
         "config.exported",
-        "The config that the bridge writes back for its provider computes the same, in the Hugging Face class itself.",
+        "The config that the bridge writes back for its provider computes the same, in the Hugging Face class itself. "
+        "In ROLL every key has its value, too.",
         "Keys that the bridge does not write: the original config supplies them, as it does in AutoBridge.",
         "0.0001",
         "As for logits.max_abs: a scale that was converted there and back may differ in its last bits.",
@@ -183,6 +185,34 @@ CHECKS: tuple[CheckKind, ...] = (
         "As for logits.max_abs.",
     ),
     CheckKind(
+        "experts.grouped",
+        "With experts in one grouped multiplication, as recipes of ROLL have them, logits and export are right, too.",
+        "Speed and FP8. Skipped without experts, and by targets that group them from the start.",
+        "0.0001",
+        "As for logits.max_abs; the export is compared bit by bit.",
+    ),
+    CheckKind(
+        "lint.fields",
+        "Whatever a ROLL template sets, by `config_hf_to_mca` or as a constant, is a field of the config class.",
+        "Whether the value is right.",
+        "all names",
+        "A key that this config lacks is never looked at: the slip waits for a model that has it.",
+    ),
+    CheckKind(
+        "lint.distribution",
+        "Each parameter has a rule of distribution in ROLL that splits it along the axis on which its module does.",
+        "Collectives: several processes see those.",
+        "all parameters",
+        "On one process every rule gives the same.",
+    ),
+    CheckKind(
+        "lint.converters",
+        "One operation of a ROLL template takes each name that was looked up, and none waits for a tensor in vain.",
+        "Whether the operation is the right one.",
+        "all names",
+        "Patterns match by their beginning: two operations can take the same tensor, and one of them gets it.",
+    ),
+    CheckKind(
         "sharded.build",
         "Each of several real processes builds its part of the model; one that fails or hangs ends all of them.",
         "Fields that act only on a GPU: overlap of communication, kernels of other backends.",
@@ -251,6 +281,57 @@ CHECKS: tuple[CheckKind, ...] = (
         "What only many steps bring about.",
         "0.0001",
         "As for logits.max_abs, whose limit it shares.",
+    ),
+    CheckKind(
+        "config.keys",
+        "Other values for keys that the Hugging Face code reads (flags, names, counts, labels of layers, numbers) move"
+        " both models alike. Run by `--keys`.",
+        "Keys that change tensors: their checkpoint is another one, and its import shows it. A refusal counts as an"
+        " answer, and so does a value that the Hugging Face class refuses.",
+        "0.0001",
+        "As for logits.max_abs; asked are keys that move logits by ten times that.",
+    ),
+    CheckKind(
+        "gpu.build",
+        "In bfloat16, on GPUs, split as the toy's name says, AutoBridge picks the class under test and it builds.",
+        "What fp32 shows: the CPU lane decides on parity. Run by `--lane gpu` and `--lane gpu-multi`.",
+        "exact",
+        "It builds or it does not.",
+    ),
+    CheckKind(
+        "gpu.import",
+        "Every parameter of every rank, NaN before, is finite after import.",
+        "Whether the values are the right ones.",
+        "all parameters",
+        "As for import.megatron_filled.",
+    ),
+    CheckKind(
+        "gpu.round_trip",
+        "Export, gathered from all ranks, gives back the checkpoint in bfloat16, bit by bit.",
+        "What import and export get wrong in the same way.",
+        "bitwise",
+        "Weights are stored in bfloat16 and stay so.",
+    ),
+    CheckKind(
+        "gpu.logits",
+        "The kernels of this machine compute what Hugging Face computes in fp32 with the same weights.",
+        "What is smaller than the error of bfloat16: an epsilon, a slightly different rope base.",
+        "4 times",
+        "Of the error that Hugging Face's own model makes in bfloat16, measured on the same device.",
+    ),
+    CheckKind(
+        "gpu.generation",
+        "Each token that Hugging Face writes is the best one here too, or as good to within the tolerance of logits.",
+        "Sampling, and Megatron's own inference engine: it is given the whole text at each step.",
+        "all tokens",
+        "As for gpu.logits.",
+    ),
+    CheckKind(
+        "gpu.tests",
+        "The generated unit and functional tests pass in the GPU lane's Python, and at least one ran.",
+        "What those tests do not ask.",
+        "all tests",
+        "A test passes or it does not.",
     ),
     CheckKind(
         "static.build",

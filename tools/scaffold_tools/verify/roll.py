@@ -11,7 +11,7 @@ from pathlib import Path
 from scaffold_tools.errors import EnvironmentLacks
 from scaffold_tools.verify.jobs import Jobs
 
-ROLL_JOBS = Jobs(verify="verify_roll", locate="locate_roll", static="static_roll")
+ROLL_JOBS = Jobs(verify="verify_roll", locate="locate_roll", static="static_roll", processes="processes_roll")
 VARIABLE = "SCAFFOLD_ROLL_REPO"
 SOURCES = "mcore_adapter/src"
 """Where a checkout of ROLL has the package."""

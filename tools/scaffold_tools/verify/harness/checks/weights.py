@@ -68,6 +68,20 @@ def round_trip(auto_bridge: Any, model: Any, saved: dict[str, torch.Tensor], che
         exported = {
             name: tensor for name, tensor in auto_bridge.export_hf_weights([model], cpu=True, show_progress=False)
         }
+    compare_exported(exported, saved, checks, clock)
+
+
+def compare_exported(
+    exported: dict[str, torch.Tensor], saved: dict[str, torch.Tensor], checks: Checks, clock: Clock
+) -> None:
+    """The same names, shapes and bits as the saved file; records `round_trip.exact`."""
+    exact, detail = difference_of(exported, saved)
+    value = f"{exact}/{len(saved)}"
+    checks.add("round_trip.exact", not detail, value=value, threshold="all", detail=detail, seconds=clock.lap())
+
+
+def difference_of(exported: dict[str, torch.Tensor], saved: dict[str, torch.Tensor]) -> tuple[int, str]:
+    """How many tensors are bitwise the saved ones, and what is wrong with the others; "" where nothing is."""
     wrong = [name for name in saved.keys() & exported.keys() if not _same(saved[name], exported[name])]
     problems = {
         "missing": saved.keys() - exported.keys(),
@@ -75,9 +89,7 @@ def round_trip(auto_bridge: Any, model: Any, saved: dict[str, torch.Tensor], che
         "changed": wrong,
     }
     detail = "; ".join(f"{kind}: {names(found)}" for kind, found in problems.items() if found)
-    exact = len(saved) - len(problems["missing"]) - len(wrong)
-    value = f"{exact}/{len(saved)}"
-    checks.add("round_trip.exact", not detail, value=value, threshold="all", detail=detail, seconds=clock.lap())
+    return len(saved) - len(problems["missing"]) - len(wrong), detail
 
 
 def _same(left: torch.Tensor, right: torch.Tensor) -> bool:

@@ -49,12 +49,12 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
     checks = Checks(f"canary-{variant}")
     answer: dict[str, Any] = {"bridge": "", "toy": checks.toy, "sites": [], "first": None, "causes": []}
     with contextlib.suppress(Broken):  # what broke is told among the problems
-        answer |= _side_by_side(request, variant, workdir / f"toy-{variant}", checks)
+        answer |= _located(request, variant, workdir / f"toy-{variant}", checks)
     bad = [one for one in checks.done if one["status"] in ("failed", "error")]
     return answer | {"problems": [f"{one['name']}: {one['detail'] or one['value']}" for one in bad]}
 
 
-def _side_by_side(request: dict[str, Any], variant: str, folder: Path, checks: Checks) -> dict[str, Any]:
+def _located(request: dict[str, Any], variant: str, folder: Path, checks: Checks) -> dict[str, Any]:
     from megatron.bridge import AutoBridge
 
     progress.say("reference")
@@ -69,13 +69,18 @@ def _side_by_side(request: dict[str, Any], variant: str, folder: Path, checks: C
         import_weights(auto_bridge, model, load_saved(folder), checks)
     progress.say("side by side")
     with checks.guard("logits.max_abs"):
-        seen, wide = _hugging_face(reference.model, reference), _wide(reference)
-        ours, logits = _megatron(model, reference)
+        found = side_by_side(reference, model)
+    return {"bridge": class_name(type(auto_bridge._model_bridge)), **found}
+
+
+def side_by_side(reference: Reference, model: Any) -> dict[str, Any]:
+    """`sites`, `first` and `causes` of a Megatron model beside the Hugging Face toy whose weights it has."""
+    seen, wide = _hugging_face(reference.model, reference), _wide(reference)
+    ours, logits = _megatron(model, reference)
     sites = [*find_sites(model, ours, reference.model), _last(logits, reference)]
     differences = compare(sites, seen, wide)
     found = first(differences)
     return {
-        "bridge": class_name(type(auto_bridge._model_bridge)),
         "sites": [_plain(one) for one in differences],
         "first": None if found is None else differences.index(found),
         "causes": [] if found is None else likely(_scene(found, seen, reference.model, model)),

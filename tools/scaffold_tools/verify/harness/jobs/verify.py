@@ -15,7 +15,7 @@ from checks.generation import compare_generation
 from checks.logits import compare_fusions, compare_logits, compare_padded
 from checks.measured import Broken, Checks, Clock
 from checks.reference import make_reference
-from checks.square import verify_square
+from checks.square import through_auto_bridge, verify_square
 from checks.stored import ORDER as STORED_ORDER
 from checks.stored import verify_stored
 from checks.weights import import_again, import_weights, load_saved, round_trip
@@ -78,7 +78,8 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
         results["checks"] += checks.done
     if SQUARE in variants:
         progress.say("square: all of it")
-        results["checks"] += verify_square(request, workdir / "toy-square", partial(_pick, request))
+        bring = partial(through_auto_bridge, partial(_pick, request))
+        results["checks"] += verify_square(request, workdir / "toy-square", bring)
     return results | {"environment": _environment() | notes}
 
 

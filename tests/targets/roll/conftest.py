@@ -1,0 +1,5 @@
+"""The lane, for the proofs."""
+
+from support.lane_fixture import lane
+
+__all__ = ["lane"]
