@@ -16,7 +16,8 @@ from scaffold_tools.errors import Refused
 MAX_CHARACTERS = 200_000
 
 _IMPORTS = (
-    "__future__ abc collections contextlib copy dataclasses einops enum functools itertools logging math megatron",
+    "__future__ abc collections contextlib copy dataclasses einops enum functools itertools logging math",
+    "mcore_adapter megatron",  # the targets' own packages
     "operator re torch transformer_engine transformers types typing typing_extensions warnings",
 )
 IMPORTS = frozenset(" ".join(_IMPORTS).split())
@@ -71,7 +72,7 @@ def check_code(text: str, *, package: str) -> None:
     for node in ast.walk(tree):
         for what in _faults(node, package, imported):
             line = getattr(node, "lineno", 0)
-            raise Refused(f"line {line}: {what}", hint="code of a family needs torch, megatron and its own package")
+            raise Refused(f"line {line}: {what}", hint="code of a family needs torch, its target and its own package")
 
 
 def _imported(tree: ast.AST) -> frozenset[str]:

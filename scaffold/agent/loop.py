@@ -16,7 +16,7 @@ from anthropic.lib.tools import BetaBuiltinFunctionTool
 from scaffold.agent.client import Model
 from scaffold.agent.judge import Judge
 from scaffold.agent.outcome import plain
-from scaffold.agent.prompt import CUT, NOT_YET, SYSTEM
+from scaffold.agent.prompt import CUT, NOT_YET, system_prompt
 from scaffold.agent.tools import Kit
 from scaffold.agent.transcript import Transcript, unrun
 from scaffold_tools.errors import BadInput, EnvironmentLacks, ScaffoldError
@@ -213,7 +213,13 @@ class Conversation:
         return self.client.beta.messages.tool_runner(
             model=self.model.name,
             max_tokens=max(1, min(self.model.max_tokens, self.limits.budget - self.spent.total)),
-            system=[{"type": "text", "text": SYSTEM, "cache_control": {"type": "ephemeral"}}],
+            system=[
+                {
+                    "type": "text",
+                    "text": system_prompt(self.kit.writer.plan.target),
+                    "cache_control": {"type": "ephemeral"},
+                }
+            ],
             messages=cast(Any, list(self.messages)),
             tools=self.tools,
             cache_control={"type": "ephemeral"},

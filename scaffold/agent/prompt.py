@@ -12,8 +12,12 @@ if TYPE_CHECKING:
     from scaffold_tools.blueprint.facts import Blueprint
     from scaffold_tools.workspace.plan import Plan
 
-SYSTEM = Path(__file__).with_name("system.md").read_text(encoding="utf-8")
-"""The rules; the same for every model, so that they are cached."""
+_SYSTEM = Path(__file__).with_name("system.md").read_text(encoding="utf-8")
+
+
+def system_prompt(target: str) -> str:
+    """The rules; the same for every model of a target, so that they are cached."""
+    return _SYSTEM.replace("{target}", target)
 
 
 def first_message(plan: Plan, blueprint: Blueprint, measured: dict[str, Any], *, roots: list[str], files: str) -> str:

@@ -128,6 +128,10 @@ class Sources:
         ]
 
 
+_SOURCES = ("src", "mcore_adapter/src")
+"""Where checkouts of targets have their packages."""
+
+
 def readable(*, family: Path, site_packages: Path | None, repo: Path | None, model: Path | None) -> tuple[Root, ...]:
     """The roots of one run."""
     roots = [Root("family", family), Root("playbook", data_dir("skills") / "closing-a-gap", (".md",))]
@@ -135,7 +139,7 @@ def readable(*, family: Path, site_packages: Path | None, repo: Path | None, mod
         roots.append(Root("transformers", site_packages / "transformers"))
         roots.append(Root("megatron", site_packages / "megatron"))
     if repo is not None:
-        roots.append(Root("checkout", repo / "src"))
+        roots += [Root("checkout", repo / source) for source in _SOURCES if (repo / source).is_dir()][:1]
     if model is not None:
         roots.append(Root("model", model, (".py", *_BESIDE_CODE)))
     return tuple(root for root in roots if root.path.is_dir())

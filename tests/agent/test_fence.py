@@ -40,6 +40,13 @@ def test_what_a_family_is_made_of_is_fine() -> None:
     check_code(FINE, package="scaffold_qwen3")
 
 
+def test_code_for_any_target_may_import_that_target() -> None:
+    check_code("from mcore_adapter.models.converter.template import ConverOp\n", package="scaffold_roll_wren")
+    check_code("from megatron.core import mpu\n", package="scaffold_wren")
+    with pytest.raises(Refused, match="the import of roll"):
+        check_code("import roll.pipeline\n", package="scaffold_roll_wren")
+
+
 def test_what_the_generator_writes_is_fine(tmp_path: Path) -> None:
     from scaffold import look
 

@@ -75,3 +75,11 @@ def test_only_folders_that_are_there_are_roots(tmp_path: Path) -> None:
     roots = readable(family=tmp_path, site_packages=tmp_path / "site", repo=None, model=tmp_path / "none")
     assert [root.name for root in roots] == ["family", "playbook", "transformers"]
     assert "# " in Sources(roots, Redactor()).read("playbook/SKILL.md")
+
+
+@pytest.mark.parametrize("source", ["src", "mcore_adapter/src"])
+def test_a_checkout_is_read_where_its_package_lies(tmp_path: Path, source: str) -> None:
+    (tmp_path / source).mkdir(parents=True)
+    (tmp_path / "secrets").mkdir()
+    roots = {root.name: root.path for root in readable(family=tmp_path, site_packages=None, repo=tmp_path, model=None)}
+    assert roots["checkout"] == tmp_path / source
