@@ -103,13 +103,14 @@ def _roll_checkout(repo: Path | None) -> Path:
 
 
 def _read_roll(repo: Path | None, site_packages: Path | None) -> Any:
-    from scaffold_tools.targets.roll.profile import read_profile
+    from scaffold_tools.targets.roll.profile import ADAPTER, read_profile
 
-    if site_packages is None:
+    root = _roll_checkout(None) if repo is None else repo
+    if site_packages is None and (root / ADAPTER).is_dir():
         from scaffold_tools.verify.lane_env import ensure_lane
 
         ensure_lane(install=False)
-    profile = read_profile(_roll_checkout(repo) if repo is None else repo, site_packages)
+    profile = read_profile(root, site_packages)
     return profile if repo is not None else replace(profile, edits=False)
 
 
