@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +15,6 @@ from scaffold_tools.verify.static import Layout
 
 KINDS = ("sharded.", "saved.", "trained.")
 """What the names of these checks begin with."""
-Chosen = Literal["few", "all"]
 
 
 def verify_processes(
@@ -24,7 +23,8 @@ def verify_processes(
     *,
     config: dict[str, Any],
     architecture: str,
-    layouts: Chosen | Sequence[Layout] = "few",
+    layouts: Literal["few", "all"] | Sequence[Layout] = "few",
+    also: Collection[Literal["saved", "trained"]] = ("saved", "trained"),
     seed: int = 0,
     model_folder: Path | None = None,
     trust_remote_code: bool = False,
@@ -40,6 +40,7 @@ def verify_processes(
         config: the model's raw config.json.
         architecture: the Hugging Face class, as the config's `architectures` names it.
         layouts: how it is split: the usual few of those that the model can take, all of them, or these.
+        also: what else is done: `saved.*`, `trained.*`.
         seed: of weights and tokens.
         model_folder: the model's own folder, for modeling code that is trusted.
         trust_remote_code: whether that code may run.
@@ -61,9 +62,9 @@ def verify_processes(
             "integration": integration.as_request(),
             "config": config,
             "architecture": architecture,
-            "layouts": layouts if isinstance(layouts, str) else [vars(layout) for layout in layouts],
-            "saved": True,
-            "trained": True,
+            "layouts": layouts if isinstance(layouts, str) else [_sizes(layout) for layout in layouts],
+            "saved": "saved" in also,
+            "trained": "trained" in also,
             "seed": seed,
             "seconds": seconds,
             "workdir": scratch,
@@ -72,6 +73,15 @@ def verify_processes(
         }
         answer = lane.call(integration.jobs.processes, request, timeout=timeout, on_progress=on_progress)
     return tuple(Check(**check) for check in answer["checks"])
+
+
+def _sizes(layout: Layout) -> dict[str, Any]:
+    return {name: getattr(layout, name) for name in ("tp", "pp", "ep", "cp", "vpp", "sp")}
+
+
+def with_sharded(checks: Sequence[Check], sharded: Sequence[Check]) -> tuple[Check, ...]:
+    """Checks with these layouts in the place of those that they had."""
+    return (*(check for check in checks if not check.name.startswith("sharded.")), *sharded)
 
 
 def left_out(why: str) -> tuple[Check, ...]:

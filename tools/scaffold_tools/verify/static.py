@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from scaffold_tools.errors import BadInput
 from scaffold_tools.source.inventory import TensorTable
 from scaffold_tools.verify.evidence import Check
 from scaffold_tools.verify.lane import LaneJobFailed, LaneSession
@@ -31,6 +32,13 @@ class Layout:
     """Sequence parallel; says nothing at full size."""
     asked: bool = True
     """False: said where it is possible, and left out where the model's own numbers (heads, experts) forbid it."""
+
+    def check(self) -> None:
+        """Raises BadInput for sizes that exclude each other."""
+        if self.vpp > 1 and self.pp == 1:
+            raise BadInput("--vpp is chunks of each stage of a pipeline", hint="give --pp 2 with it")
+        if self.sp and self.tp == 1:
+            raise BadInput("--sp splits what --tp leaves whole", hint="give --tp 2 with it")
 
 
 USUAL_LAYOUTS = (

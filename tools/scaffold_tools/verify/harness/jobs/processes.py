@@ -125,7 +125,7 @@ def _sharded(layouts: list[Layout], toy: Numbers, own: Numbers, subject: Subject
         checks = Checks(layout.name)
         why = hindrance(layout, own) or hindrance(layout, toy)
         if why:
-            checks.skip(SHARDED, f"the model cannot be split so: {why}")
+            checks.skip(SHARDED[:1], f"the model cannot be split so: {why}")
         else:
             _split(layout, subject, checks)
         found += checks.done
@@ -208,14 +208,15 @@ def _ran(
 ) -> list[dict[str, Any]] | None:
     """What each process found; None, and the checks that it leaves open, where they did not come through.
 
-    A refusal on purpose is a named limit: nothing ran, so nothing passed or failed. Everything else is an error.
+    A refusal on purpose is a named limit: nothing ran, so nothing passed or failed, and one skipped check says why.
+    Everything else is an error.
     """
     work: Work = job
     try:
         return run_ranks(count, work, subject.timeout)
     except RankFailed as failed:
         if failed.reason == "refused":
-            checks.skip(order, f"refused: {failed.message}")
+            checks.skip(order[:1], f"refused: {failed.message}")
             return None
         reached = [name for name in order if name in failed.stages]
         broke = reached[0] if reached else order[0]

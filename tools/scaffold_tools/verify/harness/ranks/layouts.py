@@ -74,6 +74,10 @@ RULES: tuple[Rule, ...] = (
         lambda split, has: has.groups % split.tp != 0 and split.tp % has.groups != 0,
         "{groups} key-value heads over {tp} tensor ranks",
     ),
+    Rule(
+        lambda split, has: split.tp > 1 and not split.sp and has.experts > 0,
+        "{experts} experts with tensor but not sequence parallel, which Megatron refuses to train",
+    ),
     Rule(lambda split, has: split.ep > 1 and has.experts == 0, "no experts to share out"),
     Rule(lambda split, has: has.experts % split.ep != 0, "{experts} experts over {ep} expert ranks"),
     Rule(lambda split, has: has.layers < split.pp * split.vpp, "{layers} layers for {pp} stages of {vpp} chunks"),

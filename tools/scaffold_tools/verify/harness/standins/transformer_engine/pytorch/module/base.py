@@ -6,7 +6,9 @@ import torch
 class TransformerEngineBaseModule(torch.nn.Module):
     def __init__(self):
         super().__init__()
-        self.fp8_meta = {}
+        self.fp8_meta = {"fp8_checkpoint": False}  # read where experts are saved
+        self.fp8 = False
+        self.fp8_calibration = False
         self.fp8_initialized = False
         self.save_original_input = False
         self.tp_group = None
