@@ -17,6 +17,7 @@
 # Bridges of Megatron Bridge register when this is imported; ours has to come after them to be the one that is picked.
 from megatron.bridge import AutoBridge
 from megatron.bridge.models.conversion.model_bridge import get_model_bridge
+from megatron.bridge.utils.instantiate_utils import register_allowed_target_prefix
 
 
 def _registered() -> str | None:
@@ -31,6 +32,10 @@ REPLACED = _registered()
 """The bridge that this package takes the place of, or None."""
 
 from scaffold_qwen3.qwen3_bridge import Qwen3Bridge  # noqa: E402
+
+
+# A saved checkpoint names the classes of its model; those of packages that nobody vouched for are not loaded.
+register_allowed_target_prefix("scaffold_qwen3.")
 
 
 __all__ = ["REPLACED", "Qwen3Bridge"]
