@@ -8,11 +8,16 @@ import importlib.util
 import sys
 import types
 
-ABSENT = ("diffusers", "ftfy", "imageio", "megatron.energon", "modelopt", "tensorboard", "torch.utils.tensorboard")
+ABSENT = ("absl", "diffusers", "ftfy", "google", "imageio", "megatron.energon", "modelopt", "tensorboard")
 
 
-class _Nothing:
-    """Can be subclassed, called, and used as a decorator."""
+class _Meta(type):
+    def __getattr__(cls, name: str) -> object:
+        return _nothing(name)
+
+
+class _Nothing(metaclass=_Meta):
+    """Can be subclassed, called, used as a decorator, and asked for any attribute."""
 
     def __init__(self, *args: object, **kwargs: object) -> None: ...
 
@@ -20,11 +25,15 @@ class _Nothing:
         return args[0] if args else self
 
 
+def _nothing(name: str) -> object:
+    if name.startswith("__"):
+        raise AttributeError(name)
+    return _Meta(name, (_Nothing,), {})
+
+
 class _Module(types.ModuleType):
     def __getattr__(self, name: str) -> object:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return type(name, (_Nothing,), {})
+        return _nothing(name)
 
 
 class _Finder:

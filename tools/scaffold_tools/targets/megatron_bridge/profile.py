@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from scaffold_tools.errors import BadInput
+from scaffold_tools.targets.megatron_bridge.flops_source import read_counted
 from scaffold_tools.targets.megatron_bridge.recipes.layout import RecipeLayout, read_recipe_layout
 
 _HINT = "give a checkout of NVIDIA-NeMo/Megatron-Bridge that has AutoBridge and @register_bridge, 0.6 or newer"
@@ -63,6 +64,8 @@ class Profile:
     """Functions of `models/conversion/quantization_utils.py`."""
     recipes: RecipeLayout | None = None
     """How training recipes are laid out; None where there are none that a generated one would fit beside."""
+    counted: frozenset[str] = frozenset()
+    """Attributes by which the count of floating point operations tells what a layer costs."""
 
     def registration(self, architecture: str) -> Registration | None:
         """The bridge that the target has for this architecture, or None."""
@@ -104,6 +107,7 @@ def read_profile(root: Path, *, lane_site_packages: Path | None = None) -> Profi
         suffixes=_suffixes(conversion / "auto_bridge.py"),
         quantization_helpers=_functions(conversion / "quantization_utils.py"),
         recipes=read_recipe_layout(bridge),
+        counted=read_counted(bridge),
     )
 
 
