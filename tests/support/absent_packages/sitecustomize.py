@@ -3,6 +3,7 @@ model uses: the CPU lane does not have them. A package that is installed is neve
 
 from __future__ import annotations
 
+import abc
 import importlib.machinery
 import importlib.util
 import sys
@@ -11,7 +12,7 @@ import types
 ABSENT = ("absl", "diffusers", "ftfy", "google", "imageio", "megatron.energon", "modelopt", "tensorboard")
 
 
-class _Meta(type):
+class _Meta(abc.ABCMeta):
     def __getattr__(cls, name: str) -> object:
         return _nothing(name)
 
