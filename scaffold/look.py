@@ -68,26 +68,25 @@ def status(folder: RunFolder) -> RunStatus:
 
 def write_checklist(folder: RunFolder) -> str:
     """Make the checklist anew from the values of the run folder."""
-    from scaffold import checklist, family
+    from scaffold import checklist, family, pull_request
     from scaffold.machine import site_packages
     from scaffold_tools.blueprint.facts import Blueprint
     from scaffold_tools.verify.checks import check_kind
     from scaffold_tools.workspace.record import tool_version
 
     plan = load_plan(folder) if folder.has("plan") else None
-    text = checklist.render(
-        checklist.build(
-            load_inventory(folder),
-            folder.load("blueprint", Blueprint) if folder.has("blueprint") else None,
-            plan,
-            steps.stored_evidence(folder),
-            tool=f"scaffold {tool_version()}",
-            describe=lambda name: kind.proves if (kind := check_kind(name)) else name,
-            run=folder.name,
-            open_gaps=None if plan is None else family.open_gaps(plan),
-            site_packages=site_packages(),
-        )
+    made = checklist.build(
+        load_inventory(folder),
+        folder.load("blueprint", Blueprint) if folder.has("blueprint") else None,
+        plan,
+        steps.stored_evidence(folder),
+        tool=f"scaffold {tool_version()}",
+        describe=lambda name: kind.proves if (kind := check_kind(name)) else name,
+        run=folder.name,
+        open_gaps=None if plan is None else family.open_gaps(plan),
+        site_packages=site_packages(),
     )
+    text = pull_request.in_their_words(made, plan) or checklist.render(made)
     folder.save("checklist", text)
     return text
 

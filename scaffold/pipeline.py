@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from scaffold import look, run_folder, steps
 from scaffold.family import open_gaps
+from scaffold.figures import keep_figures
 from scaffold.outcome import FileState, Outcome, exit_code
 from scaffold.run_folder import RunFolder
 from scaffold.steps import Job, Settings
@@ -228,6 +229,7 @@ def _prove_plan(
         architecture=outcome.architecture,
         earlier=earlier,
     )
+    keep_figures(folder, evidence)
     return _proven(outcome, evidence, reused)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from scaffold_tools.blueprint.facts import Blueprint
 from scaffold_tools.errors import BadInput
 from scaffold_tools.source.inventory import Source
+from scaffold_tools.verify.evidence import Evidence
 from scaffold_tools.verify.jobs import USUAL_JOBS, Jobs
 from scaffold_tools.verify.roll import ROLL_JOBS
 from scaffold_tools.workspace.plan import Plan
@@ -18,6 +19,21 @@ from scaffold_tools.workspace.plan import Plan
 def in_the_lane(repo: Path | None) -> Path | None:
     """Nothing to find: the target is a package of the lane."""
     return None
+
+
+def no_figures(path: str, content: str, evidence: Evidence | None, commit: str | None) -> str | None:
+    """No generated file tells what was measured."""
+    return None
+
+
+def no_template(root: Path, plan: Plan, overview: str, changes: Sequence[str], details: str) -> str | None:
+    """The target's repository has no template that is known."""
+    return None
+
+
+def add_support(name: str) -> str:
+    """A title where no form is asked for."""
+    return f"Add {name}"
 
 
 @dataclass(frozen=True)
@@ -43,6 +59,18 @@ class Target:
 
     Raises EnvironmentLacks where a checkout is needed and none is named.
     """
+    tell: Callable[[str, str, Evidence | None, str | None], str | None] = no_figures
+    """(path, generated content, what was measured, commit of the checkout) -> the content with those figures in it.
+
+    None for a file that holds none.
+    """
+    pull_request: Callable[[Path, Plan, str, Sequence[str], str], str | None] = no_template
+    """(root, plan, one line, changes, everything measured) -> the repository's own template, filled; None without one.
+
+    The texts are Markdown.
+    """
+    pull_request_title: Callable[[str], str] = add_support
+    """(name of the model) -> the title, in the form that the target's maintainers ask for."""
 
     def undoes(self, format_name: str) -> bool:
         """Whether generated code dequantises weights that are stored in this format."""
@@ -80,6 +108,24 @@ def _make_plan(
     model_id = source.name if source.kind == "hub" else None
     options = Options(model_id=model_id, revision=source.revision, with_stubs=with_stubs, year=year)
     return make_plan(blueprint, root=root, profile=profile, options=options)
+
+
+def _tell(path: str, content: str, evidence: Evidence | None, commit: str | None) -> str | None:
+    from scaffold_tools.targets.megatron_bridge.cards import tell
+
+    return tell(path, content, evidence, commit)
+
+
+def _pull_request(root: Path, plan: Plan, overview: str, changes: Sequence[str], details: str) -> str | None:
+    from scaffold_tools.targets.megatron_bridge.pull_request import Words, fill_template
+
+    return fill_template(root, plan, Words(overview, changes, details))
+
+
+def _pull_request_title(name: str) -> str:
+    from scaffold_tools.targets.megatron_bridge.pull_request import title
+
+    return title(name)
 
 
 def _describe(profile: Any) -> str:
@@ -141,7 +187,18 @@ def _describe_roll(profile: Any) -> str:
 
 
 TARGETS = (
-    Target("megatron-bridge", _read_profile, _supported_by, _default_root, _make_plan, _describe, _dequantisers),
+    Target(
+        "megatron-bridge",
+        _read_profile,
+        _supported_by,
+        _default_root,
+        _make_plan,
+        _describe,
+        _dequantisers,
+        tell=_tell,
+        pull_request=_pull_request,
+        pull_request_title=_pull_request_title,
+    ),
     Target(
         "roll",
         _read_roll,

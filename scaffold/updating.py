@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from scaffold import look, run_folder, steps
 from scaffold.family import open_gaps
+from scaffold.figures import told
 from scaffold.outcome import FileState, Outcome, exit_code
 from scaffold.provenance import provenance, year_of
 from scaffold.run_folder import RunFolder
@@ -59,8 +60,8 @@ def update_run(folder: RunFolder, progress: Progress, wanted: Wanted) -> Outcome
         raise BadInput(f"nothing of {folder.name} is applied", hint=f"scaffold apply {folder.name}")
     with steps.open_job(progress, wanted.trust_remote_code) as job:
         inventory, blueprint = _facts(job, folder, wanted)
-        plan = _plan(job, folder, record, inventory, blueprint)
         root = Path(record.root)
+        plan = _with_figures(_plan(job, folder, record, inventory, blueprint), folder, record)
         with progress.stage("merge") as stage:
             if wanted.writes:
                 inputs = provenance(inventory.source, plan, folder, record)
@@ -116,6 +117,21 @@ def _plan(job: Job, folder: RunFolder, record: Record, inventory: Inventory, blu
             )
         stage.result = f"{len(plan.changes)} files"
     return dataclasses.replace(plan, root=record.root)
+
+
+def _with_figures(plan: Plan, folder: RunFolder, record: Record) -> Plan:
+    """The plan with the figures of the run, unless files that they were measured on would change now."""
+    from scaffold_tools.workspace import compare_update
+
+    target, commit = find_target(record.target), record.inputs.get("target_commit")
+    bare, measured = told(plan, target, None, commit), steps.stored_evidence(folder)
+    if measured is None:
+        return bare
+    full = told(plan, target, measured, commit)
+    holds = {one.path for one, other in zip(full.changes, bare.changes, strict=True) if one != other}
+    seen = compare_update(full, Path(record.root), record_dir=folder.path)
+    moved = [one for one in seen.statuses if one.status not in ("identical", "skip") and one.path not in holds]
+    return bare if moved else full
 
 
 def _keep(folder: RunFolder, plan: Plan, done: Updated) -> None:

@@ -8,7 +8,8 @@ from scaffold.options import Json, Run
 def run(run: Run = None, json: Json = False) -> int:
     """Print the text of the pull request.
 
-    Its boxes are ticked by what was measured; the rest is open, with the command that closes it.
+    Its boxes are ticked by what was measured; the rest is open, with the command that closes it. For a checkout that
+    has a template of its own, that template is filled; the first line then is a comment with the title.
     """
     import sys
 
@@ -18,7 +19,8 @@ def run(run: Run = None, json: Json = False) -> int:
     folder = run_folder.find(run)
     text = look.write_checklist(folder)
     if json:
-        emit_json({"model": folder.name, "path": folder.file("checklist"), "markdown": text})
+        title = text.partition("\n")[0].removeprefix("<!--").removesuffix("-->").strip("# ")
+        emit_json({"model": folder.name, "path": folder.file("checklist"), "title": title, "markdown": text})
     else:
         sys.stdout.write(text)
     return 0

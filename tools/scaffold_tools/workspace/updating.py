@@ -159,7 +159,13 @@ def compare_update(plan: Plan, root: Path, *, record_dir: Path) -> Updated:
 
 
 def update(
-    plan: Plan, root: Path, *, record_dir: Path, allow_dirty: bool = False, inputs: Mapping[str, str] | None = None
+    plan: Plan,
+    root: Path,
+    *,
+    record_dir: Path,
+    allow_dirty: bool = False,
+    inputs: Mapping[str, str] | None = None,
+    whole: bool = True,
 ) -> Updated:
     """Bring a tree to what the plan says, keeping what was changed in it since: all of it or nothing.
 
@@ -170,13 +176,14 @@ def update(
         allow_dirty: go on although git has uncommitted changes in shared files that would be edited. Files that are
             ours whole are merged in any case: that is what this is for.
         inputs: provenance for the record.
+        whole: the plan is all there is; else files of the record that it lacks are left as they are.
 
     Raises:
         BadInput: nothing is applied. Refused: an unsafe path, a file in the way, or uncommitted changes.
     """
     with open_tree(root) as tree:
         old = _record(record_dir)
-        judged = _judged(plan, tree.root, old, record_dir)
+        judged = _judged(plan, tree.root, old, record_dir, whole=whole)
         statuses = tuple(_status(file, verdict) for file, verdict in judged)
         _refuse_foreign(judged)
         todo = [(file, verdict) for file, verdict in judged if _writes(file, verdict)]
@@ -184,6 +191,8 @@ def update(
             rows = [(file.path, file.yours) for file, _ in todo if file.entry is None or file.entry.before_sha256]
             refuse_dirty(tree.root, rows, old)
         entries = tuple(entry for one in judged if (entry := _entry(*one, record_dir)) is not None)
+        seen = {file.path for file, _ in judged}
+        entries += tuple(entry for entry in old.entries if entry.path not in seen)
         if not todo and set(entries) == set(old.entries):
             return Updated(str(tree.root), statuses, (), (), tree.recovered)
         made = {*old.made_dirs, *missing_folders(tree.root, [f.path for f, v in todo if v.content is not None])}
@@ -213,9 +222,11 @@ def _record(record_dir: Path) -> Record:
     return record
 
 
-def _judged(plan: Plan, root: Path, record: Record, record_dir: Path) -> list[tuple[File, Verdict]]:
+def _judged(
+    plan: Plan, root: Path, record: Record, record_dir: Path, *, whole: bool = True
+) -> list[tuple[File, Verdict]]:
     changes = {change.path: change for change in plan.changes}
-    paths = [*changes, *(entry.path for entry in record.entries if entry.path not in changes)]
+    paths = [*changes, *(entry.path for entry in record.entries if whole and entry.path not in changes)]
     for path in paths:
         check_path(path)
     check_collisions(paths)

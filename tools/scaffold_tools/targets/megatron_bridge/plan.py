@@ -23,6 +23,7 @@ from scaffold_tools.targets.megatron_bridge.blocks import (
     provider_context,
 )
 from scaffold_tools.targets.megatron_bridge.example_config import example_config
+from scaffold_tools.targets.megatron_bridge.flops import flops_words, uncounted
 from scaffold_tools.targets.megatron_bridge.mappings import Mappings, local_names, map_roles, mapping_words
 from scaffold_tools.targets.megatron_bridge.naming import Names, names_of
 from scaffold_tools.targets.megatron_bridge.profile import Profile, read_profile
@@ -39,6 +40,7 @@ from scaffold_tools.workspace.plan import Change, Plan
 __all__ = ["Options", "make_plan", "read_profile"]
 
 _YEAR = re.compile(rb"\A(?:#![^\n]*\n)?# Copyright \(c\) (\d{4}), NVIDIA CORPORATION")
+_NO_MODEL = "path/to/model"
 _MODEL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -94,6 +96,8 @@ def make_plan(blueprint: Blueprint, *, root: Path, profile: Profile, options: Op
     """
     design = _design(blueprint, profile, options or Options())
     files = _package_files(design) if profile.layout == "package" else _checkout_files(design, root)
+    if profile.layout == "checkout" and not design.names.registered:
+        files += _card(design, root, options)
     changes = _render(files, root, _style(design), replaces=profile.layout == "checkout")
     by_hand: tuple[str, ...] = ()
     if profile.layout == "checkout":
@@ -106,6 +110,7 @@ def make_plan(blueprint: Blueprint, *, root: Path, profile: Profile, options: Op
     own = profile.registration(blueprint.architecture)
     notes = profile.notes if own is None else (*profile.notes, f"takes the place of {own.name}")
     notes = (*notes, *quantised.notes(blueprint.stored), *design.surroundings.notes, *by_hand)
+    notes = (*notes, *uncounted(blueprint, design.blocks, profile.counted))
     return Plan(
         target="megatron-bridge",
         layout=profile.layout,
@@ -135,7 +140,7 @@ def _design(blueprint: Blueprint, profile: Profile, options: Options) -> _Design
     common = {
         "year": options.year or datetime.datetime.now(tz=datetime.UTC).year,
         "provenance": f"Generated with scaffold{origin}{at}.",
-        "model_id": model_id or "path/to/model",
+        "model_id": model_id or _NO_MODEL,
         "title": names.prefix,
         "stem": names.stem,
         "summary": _summary(blocks),
@@ -199,6 +204,7 @@ def _module_files(design: _Design, folder: str, code: contexts.Code) -> list[_Fi
         files.append(_File(f"{folder}/{names.stem}_mappings.py", "mappings.py.j2", "mappings of fused tensors", words))
     if blocks.provider_class is not None:
         words = {**plain, **provider_context(blocks, modeling_module=f"{code.folder}.modeling_{names.stem}")}
+        words["flops"] = flops_words(design.blueprint, blocks, design.profile.counted)
         files.append(_File(f"{folder}/{names.stem}_provider.py", "provider.py.j2", "the provider", words))
     if blocks.modeling_needed:
         words = {**plain, **modeling_context(blocks)}
@@ -304,6 +310,20 @@ def _checkout_files(design: _Design, root: Path) -> list[_File]:
     rows += surrounding_files(design.surroundings, tests, root=root)
     script = _script(design, f"examples/models/{names.family}/{names.stem}")
     return [*_module_files(design, folder, code), *(_File(*row) for row in rows), *script]
+
+
+def _card(design: _Design, root: Path, options: Options | None) -> list[_File]:
+    from scaffold_tools.targets.megatron_bridge.cards import TEMPLATE, design_card
+
+    known = design.common["model_id"]
+    card = design_card(
+        known if _MODEL_ID.fullmatch(known) and known != _NO_MODEL else None,
+        options.revision if options else None,
+        stem=design.names.stem,
+        architecture=design.blueprint.architecture,
+        root=root,
+    )
+    return [] if card is None else [_File(card.path, TEMPLATE, "verification card", card.words)]
 
 
 def _style(design: _Design) -> Style:
