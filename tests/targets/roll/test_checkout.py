@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from scaffold_tools.errors import BadInput
-from scaffold_tools.targets.roll.checkout import add_model_type, add_package
+from scaffold_tools.targets.roll.checkout import add_model_type, add_package, append_template
 
 BEFORE = b"""from . import (
     deepseek_v3,
@@ -45,9 +45,24 @@ def test_line_ends_and_flat_lists_are_kept():
 
 def test_a_list_that_is_not_there_is_refused():
     with pytest.raises(BadInput, match=r"from \. import"):
-        add_package(b"from .auto import AutoConfig\n", "llama")
+        add_package(b"import torch\n", "llama")
     with pytest.raises(BadInput, match="identifier"):
         add_package(BEFORE, "a; import os")
+
+
+def test_the_first_package_is_imported_before_anything_looks_for_models():
+    older = b"# models\nfrom .auto import AutoConfig\nfrom .model_factory import McaGPTModel\n"
+    after = add_package(older, "heron")
+    assert after == older.replace(b"from .auto", b"from . import heron\nfrom .auto")
+    assert add_package(after, "heron") == after
+
+
+def test_a_template_goes_to_the_end_and_never_twice():
+    before = b'register_template(\r\n    "robin",\r\n)\r\n\r\n\r\n'
+    after = append_template(before, "heron", '\nregister_template(\n    "heron",\n)\n')
+    assert after == b'register_template(\r\n    "robin",\r\n)\r\n\r\n\r\nregister_template(\r\n    "heron",\r\n)\r\n'
+    with pytest.raises(BadInput, match="has a template for heron"):
+        append_template(after, "heron", "x = 1")
 
 
 LOOKUP = b"""def needed(self):

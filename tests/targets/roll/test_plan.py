@@ -42,7 +42,9 @@ def own_files(plan) -> dict[str, str]:
     return {
         change.path: change.content
         for change in plan.changes
-        if "heron" in change.path.rpartition("/")[0] or change.path in ("pyproject.toml", "README.md")
+        if change.path.startswith("scaffold_roll_")
+        or f"{ADAPTER}/models/heron/" in change.path
+        or change.path in ("pyproject.toml", "README.md")
     }
 
 
@@ -96,8 +98,43 @@ def test_a_checkout_gets_a_package_and_one_import_line(checkout):
     assert "mcore_adapter.models" not in package
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_an_older_checkout_gets_its_template_at_the_end_of_the_others(name, tmp_path):
+    root, packages = write_adapter(tmp_path, older=True)
+    plan = make_plan(MODELS[name](), root=root, profile=read_profile(root, packages))
+    changes = {change.path: change for change in plan.changes}
+    edit = changes[f"{ADAPTER}/models/converter/template.py"]
+    before = (root / edit.path).read_text()
+    assert edit.content.startswith(before.rstrip() + "\n\n\n")
+    added = edit.content.removeprefix(before.rstrip())
+    assert added.count("register_template(") == 1
+    assert "from mcore_adapter" not in added
+    names = {node.name for node in ast.parse(edit.content).body if isinstance(node, ast.ClassDef)}
+    used = {
+        call.func.id
+        for call in ast.walk(ast.parse(added))
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name)
+    }
+    assert {one for one in used if one.endswith("ConverOp")} <= names, "operations are in this module"
+    package = changes[f"{ADAPTER}/models/heron/__init__.py"].content
+    assert "register_dist_config" in package
+    assert "register_template" not in package
+    assert "from . import heron" in changes[f"{ADAPTER}/models/__init__.py"].content
+    assert not any("converters_heron" in path for path in changes)
+
+
 def test_what_is_beside_roll_names_it_in_full(beside):
     assert "from mcore_adapter.models.auto.config_auto import register_config" in template_of(dense(), beside)
+
+
+def test_a_package_takes_the_place_of_a_model_that_roll_has(checkout, beside):
+    """Rules of distribution are refused for a model type that has some."""
+    known = dataclasses.replace(dense(), model_type="wren")
+    assert 'dist_configs.pop("wren", None)' in template_of(known, beside)
+    assert "dist_configs" not in template_of(dense(), beside)
+    inside = make_plan(known, root=checkout[0], profile=checkout[1])
+    assert not any("dist_configs.pop" in change.content for change in inside.changes)
+    assert any("takes the place of mcore_adapter.models.wren:wren" in note for note in inside.notes)
 
 
 def test_scaled_rope_is_never_left_to_the_adapter(beside):

@@ -20,12 +20,18 @@ from scaffold_tools.workspace.plan import Change
 if TYPE_CHECKING:
     from scaffold_tools.targets.roll.plan import Design
 
+TEMPLATES = (ADAPTER / "models" / "converter" / "template.py").as_posix()
 _COMMA = cst.Comma(whitespace_after=cst.SimpleWhitespace(" "))
 MODELS = (ADAPTER / "models" / "__init__.py").as_posix()
 
 
-def edits(made: Design, root: Path) -> tuple[Change, ...]:
+def edits(made: Design, root: Path, template: str | None = None) -> tuple[Change, ...]:
     """The import line, and the model type where experts of one tensor are gathered.
+
+    Args:
+        made: the design.
+        root: the checkout.
+        template: what goes to the end of template.py, in older checkouts.
 
     Raises:
         BadInput: a file is built in a way that an edit could only guess at.
@@ -36,6 +42,10 @@ def edits(made: Design, root: Path) -> tuple[Change, ...]:
         raise BadInput(f"{root} has no {MODELS}", hint="give the root of a ROLL checkout with --repo")
     source = path.read_bytes()
     changes.append(_edit(MODELS, source, add_package(source, made.names.family), "models register when imported"))
+    if template is not None:
+        source = (root / TEMPLATES).read_bytes()
+        after = append_template(source, made.names.model_type, template)
+        changes.append(_edit(TEMPLATES, source, after, "templates of all models"))
     if made.converters.stacked:
         for name, _ in made.profile.moe_allgather:
             source = (root / name).read_bytes()
@@ -65,7 +75,7 @@ def add_package(source: bytes, name: str) -> bytes:
     tree = parse(source, where=MODELS)
     found = m.findall(tree, m.ImportFrom(module=None, relative=[m.Dot()], names=[m.ZeroOrMore(m.ImportAlias())]))
     if not found:
-        raise BadInput(f"{MODELS} has no `from . import ...`", hint="add the import of the model's package by hand")
+        return _first_package(source, tree, name)
     node = found[0]
     assert isinstance(node, cst.ImportFrom) and not isinstance(node.names, cst.ImportStar)
     names = [alias.evaluated_name for alias in node.names]
@@ -73,6 +83,42 @@ def add_package(source: bytes, name: str) -> bytes:
         return source
     index = best_position([natural(one) for one in names], natural(name))[0]
     return checked(source, tree.with_deep_changes(node, names=_inserted(node.names, name, index)), where=MODELS)
+
+
+def _first_package(source: bytes, tree: cst.Module, name: str) -> bytes:
+    """`from . import name` in front of the first relative import: models register before anything looks for them.
+
+    Raises:
+        BadInput: the module imports nothing from its own package.
+    """
+    for index, line in enumerate(tree.body):
+        if m.matches(line, m.SimpleStatementLine(body=[m.ImportFrom(relative=[m.AtLeastN(m.Dot(), n=1)])])):
+            assert isinstance(line, cst.SimpleStatementLine)
+            new = cst.parse_statement(f"from . import {name}", config=tree.config_for_parsing)
+            assert isinstance(new, cst.SimpleStatementLine)
+            body = [*tree.body[:index], new.with_changes(leading_lines=line.leading_lines)]
+            body += [line.with_changes(leading_lines=[]), *tree.body[index + 1 :]]
+            return checked(source, tree.with_changes(body=body), where=MODELS)
+    raise BadInput(f"{MODELS} has no `from . import ...`", hint="add the import of the model's package by hand")
+
+
+def append_template(source: bytes, model_type: str, text: str) -> bytes:
+    """The text after everything else of template.py, behind two blank lines.
+
+    Raises:
+        BadInput: the file has a template for this model type.
+    """
+    tree = parse(source, where=TEMPLATES)
+    calls = m.findall(tree, m.Call(func=m.Name("register_template")))
+    for call in calls:
+        first = call.args[0].value if isinstance(call, cst.Call) and call.args else None
+        if isinstance(first, cst.SimpleString) and first.evaluated_value == model_type:
+            raise BadInput(f"{TEMPLATES} has a template for {model_type}", hint="take it out first")
+    newline = tree.default_newline.encode()
+    added = text.strip("\n").encode().replace(b"\n", newline)
+    after = source.rstrip() + newline * 3 + added + newline
+    parse(after, where=f"the edit of {TEMPLATES}")
+    return after
 
 
 def _inserted(names: Sequence[cst.ImportAlias], name: str, index: int) -> list[cst.ImportAlias]:

@@ -47,6 +47,8 @@ def template(made: Design) -> dict[str, Any]:
     exported = sorted(name for name in (config, model) if name)
     return {
         "provenance": made.provenance,
+        "appended": made.appended,
+        "replaces": made.replaces,
         "docstring": f"{names.prefix} for ROLL: importing this package registers it."
         if not made.profile.edits
         else "",
@@ -80,29 +82,22 @@ def template(made: Design) -> dict[str, Any]:
 
 def _whole_key(made: Design, key: str) -> str:
     part = made.blueprint.config_part
-    return f"{part}.{key}" if part else key
+    return f"{part}.{key}" if part and not made.appended else key  # older templates flatten a nested config
 
 
 def _template_imports(made: Design, own_template: str, config: str | None, model: str | None) -> Iterable[Name]:
     parent, converters = made.names.parent, made.converters
     local = {row.name for row in converters.local}
     here = "." if made.profile.edits else f"{made.names.package}."
-    yield parent + "converter.template", "register_template"
     yield parent + "converter.dist_converter", "register_dist_config"
+    if made.replaces:
+        yield parent + "converter.dist_converter", "dist_configs"
     for preset in made.distribution.presets:
         yield parent + "converter.dist_converter", preset
     if made.distribution.own:
         yield parent + "converter.dist_converter", "DistParallelConfig"
-    if own_template != "Template":
-        yield parent + "converter.template", "Template"
-    if converters.homes:
-        yield parent + "converter.convert_utils", "get_mca_layer_index"
-    if converters.stacked:
-        for name in ("convert_to_hf_prefix", "get_mca_moe_index", "get_mca_weight_prefix"):
-            yield parent + "converter.convert_utils", name
-    for row in converters.operations:
-        own = row.name in local
-        yield (f"{here}converters_{made.names.stem}" if own else parent + "converter.template"), row.name
+    if not made.appended:
+        yield from _names_of_template(made, own_template, local, here)
     if config:
         yield f"{here}configuration_{made.names.stem}", config
     else:
@@ -113,6 +108,22 @@ def _template_imports(made: Design, own_template: str, config: str | None, model
     else:
         yield parent + "auto.modeling_auto", "register_model"
         yield parent + "model_factory", "McaGPTModel"
+
+
+def _names_of_template(made: Design, own_template: str, local: set[str], here: str) -> Iterable[Name]:
+    """What the template itself uses, which needs no import at the end of template.py."""
+    parent, converters = made.names.parent, made.converters
+    yield parent + "converter.template", "register_template"
+    if own_template != "Template":
+        yield parent + "converter.template", "Template"
+    if converters.homes:
+        yield parent + "converter.convert_utils", "get_mca_layer_index"
+    if converters.stacked:
+        for name in ("convert_to_hf_prefix", "get_mca_moe_index", "get_mca_weight_prefix"):
+            yield parent + "converter.convert_utils", name
+    for row in converters.operations:
+        own = row.name in local
+        yield (f"{here}converters_{made.names.stem}" if own else parent + "converter.template"), row.name
 
 
 def configuration(made: Design) -> dict[str, Any]:
@@ -212,6 +223,11 @@ def modules(made: Design) -> dict[str, Any]:
         module = "megatron.core.models.gpt.gpt_layer_specs"
         imports.append({"module": module, "name": "get_gpt_layer_with_transformer_engine_spec"})
     return {**words, "imports": imports, "title": made.names.prefix, "extends": extends, "stock_layer": stock}
+
+
+def appended(made: Design) -> dict[str, Any]:
+    """The context of `appended.py.j2`: the template and its operations, where template.py has those of all models."""
+    return {**template(made), "local": converters(made)["local"]}
 
 
 def converters(made: Design) -> dict[str, Any]:

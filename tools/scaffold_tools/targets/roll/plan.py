@@ -66,6 +66,10 @@ class Design:
     row_bias: bool
     infinite: bool
     """Whether the config has an infinite number, which transformers writes in a form that it does not take back."""
+    appended: bool
+    """Whether the template goes to the end of template.py, as in older checkouts."""
+    replaces: bool
+    """Whether a package beside ROLL takes the place of rules that ROLL refuses to register twice."""
     provenance: str
     model_id: str
     gaps: tuple[Gap, ...]
@@ -96,7 +100,7 @@ def make_plan(blueprint: Blueprint, *, root: Path, profile: RollProfile, options
     if profile.edits:
         from scaffold_tools.targets.roll.checkout import edits
 
-        changes = (*changes, *edits(made, root))
+        changes = (*changes, *edits(made, root, appended_text(made) if made.appended else None))
     beside = documents.companions(blueprint, profile, made.names, options or Options())
     changes = (*changes, *beside)
     own = profile.registration(blueprint.model_type)
@@ -149,6 +153,8 @@ def design(blueprint: Blueprint, profile: RollProfile, options: Options) -> Desi
     settings, missing = for_adapter(rows, known, own)
     converters = convert_roles(blueprint, blocks.megatron_names)
     converters, row_bias = _renamed_biases(converters)
+    if profile.edits and profile.layout == "end of template.py":
+        converters = _prefixed(converters, names.prefix)
     binding = bind(settings, blocks, known, row_bias, frozenset(use.key for use in blueprint.keys))
     distribution = distribute(
         converters.parameters,
@@ -182,6 +188,8 @@ def design(blueprint: Blueprint, profile: RollProfile, options: Options) -> Desi
         latent,
         row_bias,
         infinite=_is_infinite(blueprint),
+        appended=profile.edits and profile.layout == "end of template.py",
+        replaces=not profile.edits and profile.registration(blueprint.model_type) is not None,
         provenance=f"Generated with scaffold{origin}{at}.",
         model_id=model_id or "path/to/model",
         gaps=(*blueprint.gaps, *(gap for gap in found if (gap.subject, gap.reason) not in seen)),
@@ -207,6 +215,14 @@ def _renamed_biases(converters: Converters) -> tuple[Converters, bool]:
     return replace(converters, operations=rows), True
 
 
+def _prefixed(converters: Converters, prefix: str) -> Converters:
+    """Operations under names that say whose they are, for a module with those of all models."""
+    own = {row.name: f"{prefix}{row.name}" for row in converters.local}
+    operations = tuple(replace(row, name=own.get(row.name, row.name)) for row in converters.operations)
+    local = tuple(replace(row, name=own[row.name]) for row in converters.local)
+    return replace(converters, operations=operations, local=local)
+
+
 def module_files(made: Design) -> list[_File]:
     """The modules of one model's package."""
     names = made.names
@@ -220,10 +236,17 @@ def module_files(made: Design) -> list[_File]:
     if made.blocks.modeling_needed:
         path = names.module(f"modules_{names.stem}")
         files.append(_File(path, "modules.py.j2", "custom modules", contexts.modules(made)))
-    if made.converters.local:
+    if made.converters.local and not made.appended:
         path = names.module(f"converters_{names.stem}")
         files.append(_File(path, "converters.py.j2", "converter operations", contexts.converters(made)))
     return files
+
+
+def appended_text(made: Design) -> str:
+    """What goes to the end of template.py in older checkouts."""
+    renderer = Renderer(data_dir("templates") / "roll", data_dir("templates") / "megatron_bridge")
+    text = renderer.render("appended.py.j2", contexts.appended(made))
+    return next(iter(format_many({"template.py": text}, replace(STYLE, select=())).values()))
 
 
 def _render(files: Sequence[_File], root: Path, replaces: bool) -> tuple[Change, ...]:

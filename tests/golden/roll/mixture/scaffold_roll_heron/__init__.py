@@ -22,12 +22,11 @@ from mcore_adapter.models.model_config import McaModelConfig
 from mcore_adapter.models.model_factory import McaGPTModel
 
 
-# What a parameter is called in layers where a flag of the config has the value: usual name, name there, flags, value.
-HOMES = ((".pre_mlp_layernorm.", ".mlp.linear_fc1.layer_norm_", "moe_layer_freq", False),)
-
-
 class HeronTemplate(Template):
     """Converts fields that no single config key holds and names that differ between layers."""
+
+    # What a parameter is called in layers where a flag of the config has the value: usual name, name there, flags, value.
+    HOMES = ((".pre_mlp_layernorm.", ".mlp.linear_fc1.layer_norm_", "moe_layer_freq", False),)
 
     def convert_hf_to_mca_config_kws(self, hf_config, **kw_args):
         # 1: the layer has experts
@@ -47,13 +46,13 @@ class HeronTemplate(Template):
         """The name that this parameter has in its layer."""
         layer = get_mca_layer_index(name)
         if layer is not None:
-            for usual, other, flags, value in HOMES:
+            for usual, other, flags, value in self.HOMES:
                 if bool(getattr(self.mca_config, flags)[layer]) is value:
                     name = name.replace(usual, other)
         return name
 
     def add_mca_weight(self, name, weight, **kwargs):
-        for usual, other, _, _ in reversed(HOMES):
+        for usual, other, _, _ in reversed(self.HOMES):
             name = name.replace(other, usual)
         return super().add_mca_weight(name, weight, **kwargs)
 
