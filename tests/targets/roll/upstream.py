@@ -3,7 +3,7 @@
     python tests/targets/roll/upstream.py ROLL [TYPE ...]
 
 Each case of `upstream_rows.py` goes through the whole proof; where it fails and a fix is known, the fixed template
-goes through it as well. With names of types nothing is written into docs.
+goes through it as well. With names of types the rows of the others stay as they are.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from targets.roll.upstream_rows import CASES, Case  # noqa: E402
 
 BAD = ("failed", "error")
 PAGE = ROOT / "docs" / "roll-upstream.md"
+DATA = PAGE.with_suffix(".json")
 HEAD = """# ROLL's own templates, measured
 
 Written by `python tests/targets/roll/upstream.py ROLL`; do not edit.
@@ -140,16 +141,23 @@ def main(arguments: list[str]) -> int:
                 print(f"{case.model_type}, {case.name}: {state}", file=sys.stderr, flush=True)
                 if not rows[-1].proven:
                     print(f"  {rows[-1].detail}", file=sys.stderr, flush=True)
-    if types:
-        return 0
     ask = ["git", "-C", str(repo), "log", "-1", "--format=%cs"]
     date = subprocess.run(ask, capture_output=True, text=True, check=False).stdout.strip()
     named = f"megatron-core {echoed['megatron-core']}, transformers {echoed['transformers']}"
-    versions = f"a checkout of {date}, {named}" if date else named
-    PAGE.write_text(page(rows, versions), encoding="utf-8")
+    kept = [row for row in _stored() if row.model_type not in {row.model_type for row in rows}]
+    order = [(case.model_type, case.name) for case in CASES]
+    known = [row for row in (*kept, *rows) if (row.model_type, row.case) in order]
+    rows = sorted(known, key=lambda row: order.index((row.model_type, row.case)))
+    PAGE.write_text(page(rows, f"a checkout of {date}, {named}" if date else named), encoding="utf-8")
     data = {"versions": echoed, "checkout": date, "rows": [asdict(row) for row in rows]}
-    PAGE.with_suffix(".json").write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+    DATA.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
     return 0
+
+
+def _stored() -> list[Row]:
+    if not DATA.exists():
+        return []
+    return [Row(**{**row, "failed": tuple(row["failed"])}) for row in json.loads(DATA.read_text())["rows"]]
 
 
 if __name__ == "__main__":

@@ -52,11 +52,11 @@ def preload(request: dict[str, Any]) -> None:
 
 
 def run(request: dict[str, Any]) -> dict[str, Any]:
-    """Verify one integration on one toy a variant, and split over processes on the last.
+    """Verify one integration on one toy a variant.
 
     Args:
         request: as for the job `verify`; `integration` also has `framework`, the checkout of ROLL. `layouts` are
-            the splits to try: `few` (without it), `all`, or a list of the fields of `Layout`.
+            splits to try as well: `few`, `all`, or a list of the fields of `Layout`; none of them where there is none.
 
     Returns:
         `bridge` (`module:model_type`), `replaced`, `checks`, `environment`.
@@ -130,12 +130,13 @@ class _Measured:
             raise Broken("registration")
 
     def split(self) -> list[dict[str, Any]]:
-        """The same on two processes each."""
-        if self.broken or self.reference is None:
+        """The same on several processes, in the splits that were asked for."""
+        layouts = self.request.get("layouts")
+        if self.broken or self.reference is None or not layouts:
             return []
         checks, toy = Checks("several processes"), self._toy()
         with contextlib.suppress(Broken), checks.guard("sharded.build"), fresh(self.model_type):
-            checks.done += spread(toy, choose(toy, self.request.get("layouts", "few")))
+            checks.done += spread(toy, choose(toy, layouts))
         return checks.done
 
     def without_a_whole(self, split: list[dict[str, Any]]) -> list[dict[str, Any]]:
