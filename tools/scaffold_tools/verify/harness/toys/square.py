@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from toys.rows import HEAD_KEYS, LANGUAGE_CONFIGS, USUAL_SIZES, WHOLES, is_int, size_row
-from toys.toy import complete, runs, shrink_config
+from toys.toy import complete, runs
+from toys.toy_config import shrink_config
 
 VARIANT = "square"
 SIZES_OF = "a"
