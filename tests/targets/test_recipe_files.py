@@ -183,3 +183,18 @@ def test_a_hostile_model_name_is_only_ever_a_string(tmp_path):
     found = texts(checkout(tmp_path), model_id='x/8B"; import os #')
     text = found[f"{RECIPES}/qwen3/h100/qwen3_8p2b.py"]
     assert "import os" not in text
+
+
+def test_a_script_that_lists_recipes_gets_one_more(tmp_path):
+    """Checkouts of an earlier time have such a script; in what they have no table, nothing is guessed."""
+    root = checkout(tmp_path)
+    script = root / "examples" / "models" / "train_any_basic.py"
+    script.parent.mkdir(parents=True)
+    script.write_text('import a\n\nconfig_map = {"x": a.x_sft_config}\n')
+    after = texts(root)["examples/models/train_any_basic.py"]
+    assert '"qwen3_8b": qwen3_8b_sft_config' in after
+    assert "from megatron.bridge.recipes.qwen3 import qwen3_8b_sft_config" in after
+    script.write_text("config_map = build()\n")
+    plan = planned(root)
+    assert "examples/models/train_any_basic.py" not in {change.path for change in plan.changes}
+    assert any("by hand" in note for note in plan.notes)

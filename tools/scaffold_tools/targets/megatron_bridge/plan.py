@@ -31,6 +31,7 @@ from scaffold_tools.targets.megatron_bridge.quantised import files as quantised
 from scaffold_tools.targets.megatron_bridge.rules import Setting, Settlement, settle
 from scaffold_tools.targets.megatron_bridge.surroundings import (
     Surroundings,
+    by_hand_notes,
     design_surroundings,
     surrounding_edits,
     surrounding_files,
@@ -110,7 +111,7 @@ def make_plan(blueprint: Blueprint, *, root: Path, profile: Profile, options: Op
     own = profile.registration(blueprint.architecture)
     notes = profile.notes if own is None else (*profile.notes, f"takes the place of {own.name}")
     notes = (*notes, *quantised.notes(blueprint.stored), *design.surroundings.notes, *by_hand)
-    notes = (*notes, *uncounted(blueprint, design.blocks, profile.counted))
+    notes = (*notes, *uncounted(blueprint, design.blocks, profile.counted), *by_hand_notes(design.surroundings, root))
     return Plan(
         target="megatron-bridge",
         layout=profile.layout,

@@ -14,7 +14,7 @@ from scaffold_tools.targets.megatron_bridge.mappings import Mappings
 from scaffold_tools.targets.megatron_bridge.naming import Names
 from scaffold_tools.targets.megatron_bridge.profile import Profile
 from scaffold_tools.targets.megatron_bridge.recipes.design import RecipeDesign, design_recipes
-from scaffold_tools.targets.megatron_bridge.recipes.files import recipe_edits, recipe_files
+from scaffold_tools.targets.megatron_bridge.recipes.files import recipe_edits, recipe_files, script_edits
 from scaffold_tools.targets.megatron_bridge.recipes.words import memory_text, parallelism_text, recipe_words
 from scaffold_tools.workspace.plan import Change
 
@@ -67,7 +67,14 @@ def surrounding_files(found: Surroundings, words: dict[str, Any], *, root: Path)
 
 def surrounding_edits(found: Surroundings, root: Path) -> tuple[Change, ...]:
     """Edits of lists that exist."""
-    return recipe_edits(found.recipes, found.words, root=root) if found.recipes else ()
+    if found.recipes is None:
+        return ()
+    return (*recipe_edits(found.recipes, found.words, root=root), *script_edits(found.recipes, root)[0])
+
+
+def by_hand_notes(found: Surroundings, root: Path) -> tuple[str, ...]:
+    """Scripts that name recipes in a way that an edit could only guess at."""
+    return script_edits(found.recipes, root)[1] if found.recipes else ()
 
 
 def _notes(design: RecipeDesign) -> tuple[str, ...]:

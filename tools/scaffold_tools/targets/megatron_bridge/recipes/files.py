@@ -7,8 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from scaffold_tools.errors import BadInput
 from scaffold_tools.targets.megatron_bridge.recipes.design import RecipeDesign
 from scaffold_tools.targets.megatron_bridge.recipes.layout import HARDWARE
+from scaffold_tools.targets.megatron_bridge.recipes.naming import alias
 from scaffold_tools.workspace.plan import Change
 
 NewFile = tuple[str, str, str, dict[str, Any]]
@@ -16,6 +18,7 @@ NewFile = tuple[str, str, str, dict[str, Any]]
 
 _RECIPES = "src/megatron/bridge/recipes"
 _TEMPLATES = "checkout/recipes"
+_SCRIPT_FOLDERS = ("examples", "scripts", "tutorials")
 
 
 def recipe_files(design: RecipeDesign, words: dict[str, Any], *, root: Path) -> list[NewFile]:
@@ -77,6 +80,27 @@ def recipe_edits(design: RecipeDesign, words: dict[str, Any], *, root: Path) -> 
     if design.hardware:
         rows.append((f"{_RECIPES}/{design.family}/{HARDWARE}/__init__.py", factories))
     return tuple(_edit(root, path, edit) for path, edit in rows if (root / path).is_file())
+
+
+def script_edits(design: RecipeDesign, root: Path) -> tuple[tuple[Change, ...], tuple[str, ...]]:
+    """The `config_map` of `train_any_basic.py` where a checkout still has it, and what is left to people there."""
+    from scaffold_tools.edit.config_map import NAME, add_to_config_map
+
+    if design.taken is not None:
+        return (), ()
+    recipes: dict[str, str] = {choice.task: alias(design.name, choice.task) for choice in design.choices}
+    changes: list[Change] = []
+    notes: list[str] = []
+    for folder in _SCRIPT_FOLDERS:
+        for path in sorted((root / folder).rglob("train_any_basic.py")):
+            name = path.relative_to(root).as_posix()
+            if NAME.encode() not in path.read_bytes():
+                continue
+            try:
+                changes.append(_edit(root, name, lambda s: add_to_config_map(s, design.name, recipes, design.package)))
+            except BadInput as error:
+                notes.append(f"{name}: {error.what}; add the recipe by hand")
+    return tuple(changes), tuple(notes)
 
 
 def _edit(root: Path, path: str, edit: Callable[[bytes], bytes]) -> Change:
