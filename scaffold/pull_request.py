@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +25,8 @@ def in_their_words(made: Checklist, plan: Plan | None) -> str | None:
     if plan is None or plan.layout != "checkout":
         return None
     target = find_target(plan.target)
-    details = checklist.render(made).partition("\n")[2].strip()  # their template has the headline
+    # Their template has the headline, and a place for the files.
+    details = checklist.render(dataclasses.replace(made, files=())).partition("\n")[2].strip()
     changes = [f"{markdown_code(path)}: {markdown_text(summary)}" for path, summary in made.files]
     overview = f"Adds {markdown_text(made.title)}. {markdown_text(made.summary)}"
     filled = target.pull_request(Path(plan.root), plan, overview, changes, details)

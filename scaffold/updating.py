@@ -135,8 +135,9 @@ def _with_figures(plan: Plan, folder: RunFolder, record: Record) -> Plan:
 
 
 def _keep(folder: RunFolder, plan: Plan, done: Updated) -> None:
-    """The plan of today; figures of yesterday's files go with them."""
-    if done.changed:
+    """The plan of today; figures of yesterday's files go with them, unless only files changed that tell figures."""
+    target = find_target(plan.target)
+    if any(target.tell(path, "", None, None) is None for path in done.changed):
         folder.forget_after("plan")
     folder.save("plan", plan)
 
@@ -169,7 +170,8 @@ def _outcome(folder: RunFolder, plan: Plan, done: Updated, wanted: Wanted) -> Ou
 
 def _next(folder: RunFolder, done: Updated, wanted: Wanted) -> list[str]:
     if wanted.check:
-        return [f"scaffold update {folder.name}"] if _exit_code(done, wanted) else []
+        stale = any(one.status not in ("identical", "skip") for one in done.statuses)
+        return [f"scaffold update {folder.name}"] if stale else []
     return [f"scaffold verify {folder.name}"] if done.changed else []
 
 

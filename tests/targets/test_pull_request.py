@@ -113,7 +113,8 @@ def test_deliverables_of_a_support_request_are_answered(root: Path) -> None:
 def test_without_a_place_for_figures_they_come_last(root: Path) -> None:
     (root / ".github/PULL_REQUEST_TEMPLATE.md").write_text("## Summary\n\nwrite here\n")
     (root / ".github/ISSUE_TEMPLATE/model_support_request.yml").unlink()
-    assert filled(root, BRIDGE) == "## Summary\n\nAdds Fjord.\n\n## Measured\n\n- [x] logits\n"
+    listed = "## Files\n\n- `a.py`: the bridge\n- `b.py`: tests\n"
+    assert filled(root, BRIDGE) == f"## Summary\n\nAdds Fjord.\n\n{listed}\n## Measured\n\n- [x] logits\n"
 
 
 def test_a_repository_without_a_template_has_none(tmp_path: Path) -> None:

@@ -38,6 +38,8 @@ class Section:
     """Pattern, case does not count."""
     body: Callable[[Words], str]
     reason: str
+    title: str = ""
+    """Over the text where the template has no place for it."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,12 @@ class Tick:
 
 SECTIONS = (
     Section(r"what does this pr|summary|overview", lambda words: words.overview, "the one line"),
-    Section(r"change ?log|changes", lambda words: "\n".join(f"- {item}" for item in words.changes), "file by file"),
+    Section(
+        r"change ?log|changes",
+        lambda words: "\n".join(f"- {item}" for item in words.changes),
+        "file by file",
+        "## Files\n\n",
+    ),
     Section(r"additional information|details|notes", lambda words: words.details, "figures are at home behind it"),
 )
 
@@ -89,13 +96,13 @@ def fill_template(root: Path, plan: Plan, words: Words) -> str | None:
     paths = [change.path for change in plan.changes]
     text = place.read_text("utf-8", "replace").replace("\r\n", "\n")
     parts = re.split(r"(?m)^(#{1,3} .+)$", text)
-    filled, details = [parts[0]], False
+    filled, left = [parts[0]], [SECTIONS[1], SECTIONS[2]]
     for heading, body in zip(parts[1::2], parts[2::2], strict=True):
         row = next((row for row in SECTIONS if re.search(row.heading, heading, re.I)), None)
-        details |= row is SECTIONS[-1]
+        left = [one for one in left if one is not row]
         filled += [heading, _boxes(body, paths) if row is None else f"\n\n{row.body(words)}\n{_kept(body)}\n"]
-    request = _deliverables(root, paths)
-    return "".join(filled).rstrip() + "\n" + ("" if details else f"\n{words.details}\n") + request
+    rest = "".join(f"\n{row.title}{row.body(words)}\n" for row in left)
+    return "".join(filled).rstrip() + "\n" + rest + _deliverables(root, paths)
 
 
 def _template(root: Path) -> Path | None:
