@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from pathlib import Path
 
+from scaffold_tools.blueprint.facts import Blueprint
+from scaffold_tools.targets.megatron_bridge.plan import Options, make_plan
 from scaffold_tools.targets.megatron_bridge.profile import Profile
 from scaffold_tools.targets.megatron_bridge.recipes.layout import read_recipe_layout
+from scaffold_tools.workspace.plan import Plan
 from targets.test_rules import PROFILE
 
 _COMMON = """
@@ -69,3 +73,16 @@ def profile_of(root: Path) -> Profile:
         provider_fields=PROFILE.provider_fields | set(_FIELDS),
         recipes=read_recipe_layout(root / "src" / "megatron" / "bridge"),
     )
+
+
+_PLANS: dict[tuple[str, str, str | None], Plan] = {}
+
+
+def plan_in(root: Path, blueprint: Blueprint, model_id: str | None) -> Plan:
+    """The plan for such a tree; the same tree and model are planned once for all tests."""
+    files = sorted(path for path in root.rglob("*") if path.is_file())
+    tree = hashlib.sha256(repr([(str(one.relative_to(root)), one.read_bytes()) for one in files]).encode()).hexdigest()
+    key = (tree, repr(blueprint), model_id)
+    if key not in _PLANS:
+        _PLANS[key] = make_plan(blueprint, root=root, profile=profile_of(root), options=Options(model_id, year=2026))
+    return _PLANS[key]

@@ -13,9 +13,8 @@ import pytest
 
 from scaffold_tools.targets.megatron_bridge.blocks import choose_blocks
 from scaffold_tools.targets.megatron_bridge.examples import UNCACHED
-from scaffold_tools.targets.megatron_bridge.plan import Options, make_plan
 from targets.blueprints import qwen3, with_fact
-from targets.checkouts import checkout, profile_of
+from targets.checkouts import checkout, plan_in
 from targets.test_recipe_rules import mixture
 
 FOLDER = "examples/models/qwen3/qwen3"
@@ -42,9 +41,8 @@ def root(tmp_path: Path) -> Path:
     return checkout(tmp_path)
 
 
-def planned(root: Path, blueprint=None, **options):
-    options = {"model_id": "Qwen/Qwen3-8B", **options}
-    return make_plan(blueprint or qwen3(), root=root, profile=profile_of(root), options=Options(year=2026, **options))
+def planned(root: Path, blueprint=None):
+    return plan_in(root, blueprint or qwen3(), "Qwen/Qwen3-8B")
 
 
 def texts(root: Path, blueprint=None) -> dict[str, str]:

@@ -12,7 +12,7 @@ from scaffold_tools.render import lint_many
 from scaffold_tools.targets.megatron_bridge.plan import Options, make_plan
 from scaffold_tools.targets.megatron_bridge.recipes.layout import read_recipe_layout
 from targets.blueprints import qwen3, with_fact, with_key
-from targets.checkouts import checkout, profile_of
+from targets.checkouts import checkout, plan_in, profile_of
 from targets.test_recipe_rules import mixture
 
 CANONICAL = re.compile(r".+_(?:pretrain|sft|peft)_\d+gpu_[a-z0-9]+_(?:bf16|fp8cs|fp8mx|fp8sc|nvfp4)(?:_.+)?_config")
@@ -21,7 +21,7 @@ RECIPES = "src/megatron/bridge/recipes"
 
 
 def planned(root: Path, blueprint=None, model_id: str | None = "Qwen/Qwen3-8B"):
-    return make_plan(blueprint or qwen3(), root=root, profile=profile_of(root), options=Options(model_id, year=2026))
+    return plan_in(root, blueprint or qwen3(), model_id)
 
 
 def texts(root: Path, blueprint=None, model_id: str | None = "Qwen/Qwen3-8B") -> dict[str, str]:
