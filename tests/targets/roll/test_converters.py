@@ -7,7 +7,8 @@ import dataclasses
 import pytest
 
 from scaffold_tools.targets.megatron_bridge.blocks import choose_blocks
-from scaffold_tools.targets.roll.converters import Home, convert_roles, mca_name
+from scaffold_tools.targets.roll.converters import convert_roles, mca_name
+from scaffold_tools.targets.roll.homes import Home
 from targets.blueprints import fact, role
 from tests.targets.roll.models import changed, dense, fused, latent, mixture
 

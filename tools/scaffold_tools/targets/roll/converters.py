@@ -8,65 +8,29 @@ adapter puts before them: the prefix of a layer, and that of an expert.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from scaffold_tools.blueprint.facts import Blueprint, Gap
 from scaffold_tools.targets.megatron_bridge.mapping_rows import DELTA_ROWS, SPLIT_ROWS, Fused
 from scaffold_tools.targets.megatron_bridge.mappings import Mappings, map_roles
 from scaffold_tools.targets.megatron_bridge.moe_mappings import stacked_layout
-from scaffold_tools.targets.roll.distribution import COLUMN, DUPLICATED, HALVES, ROW
+from scaffold_tools.targets.roll.distribution import COLUMN, HALVES
+from scaffold_tools.targets.roll.homes import Home, beside_attention, beside_experts, several_homes
+from scaffold_tools.targets.roll.operations import (
+    CHECK,
+    DELTA_SIZES,
+    LOCAL,
+    SHARDED,
+    SHARED_BY,
+    STACKED,
+    STOCK,
+    LocalOperation,
+    Operation,
+)
 
 MCA_LAYER = "decoder.layers.*"
-MIXERS = ("mamba", "delta", "selective", "short_conv", "lru", "lightning")
 EVERY_EXPERT = ".mlp.experts.local_experts.{}"
-CHECK = "scaffold verify: every tensor meets one converter, and the round trip is exact"
-
-
-@dataclass(frozen=True)
-class Operation:
-    """`<name>(hf_names=..., mca_names=..., <arguments>)`."""
-
-    name: str
-    hf: tuple[str, ...]
-    mca: tuple[str, ...]
-    arguments: tuple[tuple[str, object], ...] = ()
-    comment: str = ""
-
-
-@dataclass(frozen=True)
-class LocalOperation:
-    """An operation that the model's package brings along, since mcore_adapter has none for its layout."""
-
-    name: str
-    kind: str
-    """The template of that name makes it."""
-    order: tuple[str, ...] = ()
-    """Parts of a fused tensor, first rows first."""
-    blocks: str = "1"
-    """The rows are cut into this many blocks, and each has all parts: Python source over `groups`."""
-    interleaved: bool = False
-    """Rows of the parts take turns one by one."""
-    transposed: bool = False
-    """Weights are stored [in, out]."""
-    sizes: tuple[str, ...] = ()
-    """Rows of each part: Python source over `config` and the number of all `rows`."""
-    groups: tuple[int, ...] = ()
-    """How many parts each Hugging Face tensor has."""
-
-
-@dataclass(frozen=True)
-class Home:
-    """A parameter that is called otherwise in some layers."""
-
-    usual: str
-    """Part of its name in the template."""
-    other: str
-    """What stands there in those layers."""
-    flags: str
-    """Field of the config with one flag a layer."""
-    at: bool
-    """The flag of those layers."""
 
 
 @dataclass(frozen=True)
@@ -97,75 +61,16 @@ class Converters:
         return tuple(dict.fromkeys(names))
 
 
-STOCK: dict[str, tuple[str, tuple[tuple[str, object], ...]]] = {
-    "QKVMapping": ("QKVConverOp", ()),
-    "GatedMLPMapping": ("StackConverOp", (("dim", 0),)),
-    "ReplicatedMapping": ("RenameConverOp", ()),
-    "ColumnParallelMapping": ("RenameConverOp", ()),
-    "RowParallelMapping": ("RenameConverOp", ()),
-    "AutoMapping": ("RenameConverOp", ()),
-    "RMSNorm2ZeroCenteredRMSNormMapping": ("ZeroCenteredRMSNormConverOp", ()),
-}
-"""Mapping class -> operation of mcore_adapter and its arguments."""
+def convert_roles(
+    blueprint: Blueprint, overrides: Mapping[str, str], fields: frozenset[str] = frozenset()
+) -> Converters:
+    """Operations for every tensor of the blueprint.
 
-_KEYS = "config.linear_num_key_heads * config.linear_key_head_dim"
-_VALUES = "config.linear_num_value_heads * config.linear_value_head_dim"
-_CHANNELS = "config.mamba_num_heads * config.mamba_head_dim"
-_STATES = "config.mamba_num_groups * config.mamba_state_dim"
-_HEADS = "config.linear_num_value_heads"
-
-SHARDED: dict[str, tuple[str, tuple[str, ...], tuple[int, ...]]] = {
-    "MambaInProjMapping": (
-        "MambaInputConverOp",
-        (_CHANNELS, _CHANNELS, _STATES, _STATES, "config.mamba_num_heads"),
-        (5,),
-    ),
-    "MambaConv1dMapping": ("MambaConvolutionConverOp", (_CHANNELS, _STATES, _STATES), (3,)),
-    "GDNConv1dMapping": ("DeltaConvolutionConverOp", (_KEYS, _KEYS, _VALUES), (3,)),
-    "GDNLinearMappingSeparate": (
-        "DeltaInputConverOp",
-        (_KEYS, _KEYS, _VALUES, _VALUES, _HEADS, _HEADS),
-        (3, 1, 1, 1),
-    ),
-}
-"""Mapping class -> (operation, rows of its parts, parts of each tensor): parts that ranks share one by one."""
-
-SHARED_BY: dict[str, str] = {
-    "ColumnParallelMapping": COLUMN,
-    "RowParallelMapping": ROW,
-    "ReplicatedMapping": DUPLICATED,
-    "RMSNorm2ZeroCenteredRMSNormMapping": DUPLICATED,
-}
-"""Mapping class -> how the adapter has to split its parameter."""
-
-LOCAL: dict[str, LocalOperation] = {
-    "ConcatenatedQKVMapping": LocalOperation("FusedQKVConverOp", "fused_qkv", ("q", "k", "v")),
-    "FusedGatedMLPMapping": LocalOperation("FusedGateUpConverOp", "fused_gate_up", ("gate", "up")),
-    "FusedUpGateMLPMapping": LocalOperation("FusedUpGateConverOp", "fused_gate_up", ("up", "gate")),
-    "FusedQKVMapping": LocalOperation("FusedQKVConverOp", "fused_qkv"),
-    "QKeyValueMapping": LocalOperation("QKeyValueConverOp", "q_kv"),
-    "GatedQKVMapping": LocalOperation("JoinedGatedQKVConverOp", "joined_gated_qkv"),
-    "PairedQKVMapping": LocalOperation("PairedQKVConverOp", "paired_qkv"),
-    "TransposedQKVMapping": LocalOperation("TransposedQKVConverOp", "transposed_qkv"),
-    "TransposedGatedMLPMapping": LocalOperation("TransposedStackConverOp", "transposed_stack"),
-    "RotatedRowsMapping": LocalOperation("RotatedRowsConverOp", "rotated_rows"),
-    "SqueezedBiasMapping": LocalOperation("SqueezeConverOp", "squeeze"),
-    "GDNLinearMapping": LocalOperation("GroupedDeltaConverOp", "grouped_delta"),
-}
-"""Mapping class -> the operation that the model's package brings along for it."""
-
-STACKED: dict[str, LocalOperation] = {
-    "FusedExpertMapping": LocalOperation("StackedExpertsConverOp", "stacked_experts"),
-    "StackedExpertsMapping": LocalOperation("StackedExpertsConverOp", "stacked_experts", transposed=True),
-    "FusedGatedExpertMapping": LocalOperation("StackedGateUpConverOp", "stacked_gate_up", ("gate", "up")),
-    "StackedGatedExpertsMapping": LocalOperation("StackedGateUpConverOp", "stacked_gate_up"),
-    "StackedPairExpertsMapping": LocalOperation("StackedPairConverOp", "stacked_pair"),
-}
-"""The same for tensors that hold all experts of a layer."""
-
-
-def convert_roles(blueprint: Blueprint, overrides: Mapping[str, str]) -> Converters:
-    """Operations for every tensor of the blueprint; `overrides` are the names that blocks gave to parameters."""
+    Args:
+        blueprint: what is known of the model.
+        overrides: names that blocks gave to parameters.
+        fields: what blocks add to the config class.
+    """
     found = map_roles(blueprint, overrides)
     prefixes = _Prefixes.of(blueprint)
     gaps = [*prefixes.gaps, *(_for_roll(gap) for gap in found.gaps)]
@@ -183,10 +88,10 @@ def convert_roles(blueprint: Blueprint, overrides: Mapping[str, str]) -> Convert
             known.update((name, field) for name in outcome.mca if (field := _field(fused, outcome, local)))
         else:
             gaps.append(outcome)
-    operations, homes = _beside_experts(operations, blueprint)
-    operations, more = _beside_attention(operations, blueprint)
+    operations, homes = beside_experts(operations, blueprint)
+    operations, more = beside_attention(operations, blueprint, fields)
     homes += more
-    gaps += _several_homes(operations)
+    gaps += several_homes(operations)
     return Converters(
         operations=tuple(operations),
         local=tuple(local.values()),
@@ -296,8 +201,7 @@ def _sharded(fused: Fused) -> LocalOperation | None:
             f"Split{parts}ConverOp", "sharded_rows", sizes=(f"rows // {parts}",) * parts, groups=(parts,)
         )
     if fused.name == DELTA_ROWS:
-        rows = {"q": _KEYS, "k": _KEYS, "v": _VALUES, "z": _VALUES, "b": _HEADS, "a": _HEADS}
-        sizes = tuple(rows[key] for key, _ in fused.arguments)
+        sizes = tuple(DELTA_SIZES[key] for key, _ in fused.arguments)
         what = "Input" if len(sizes) > 3 else "Convolution"
         return LocalOperation(f"Joined{what}ConverOp", "sharded_rows", sizes=sizes, groups=(1,) * len(sizes))
     if fused.name in SHARDED:
@@ -360,74 +264,6 @@ def _is_name(key: str, value: object) -> bool:
 def _is_indexed(fused: Fused) -> bool:
     """Whether every expert has tensors of its own."""
     return all(str(value).count("*") > 1 for key, value in fused.arguments if _is_name(key, value))
-
-
-HOMES: tuple[Home, ...] = (
-    Home(".pre_mlp_layernorm.", ".mlp.linear_fc1.layer_norm_", "moe_layer_freq", False),
-    Home(".mlp.post_layernorm.", ".mlp.linear_fc2.post_layernorm.", "moe_layer_freq", False),
-)
-"""Norms that are fused with an MLP, and are modules of their own beside experts."""
-
-USUAL_NORM = ".self_attention.linear_qkv.layer_norm_"
-"""Where the norm on a layer's input is in layers that attend."""
-
-
-def _beside_experts(operations: Sequence[Operation], blueprint: Blueprint) -> tuple[list[Operation], tuple[Home, ...]]:
-    """Names as layers with experts have them, and the other homes where only some layers have experts."""
-    layers = list(blueprint.value("moe.layers") or [])
-    alone = not all(blueprint.value("mixer.layers") or [True])
-    if blueprint.value("moe.num_experts") is None or not any(layers) or alone:
-        return list(operations), ()
-    homes = [home for home in HOMES if any(home.other in name for row in operations for name in row.mca)]
-    found: dict[tuple[tuple[str, ...], tuple[str, ...]], Operation] = {}
-    for row in operations:
-        mca = row.mca
-        for home in homes:
-            mca = tuple(name.replace(home.other, home.usual) for name in mca)
-        found.setdefault((row.hf, mca), replace(row, mca=mca))
-    return list(found.values()), tuple(homes) if not all(layers) else ()
-
-
-def _beside_attention(
-    operations: Sequence[Operation], blueprint: Blueprint
-) -> tuple[list[Operation], tuple[Home, ...]]:
-    """One operation for the norm on a layer's input, which mixers and lone MLPs have elsewhere than attention."""
-    kind = next((one for one in MIXERS if any(blueprint.value(f"{one}.layers") or ())), None)
-    flags = f"{kind}_layers" if blueprint.value("delta.layers") is None or kind != "delta" else "linear_attention_freq"
-    others = (
-        Home(USUAL_NORM, ".self_attention.in_proj.layer_norm_", flags, True),
-        Home(USUAL_NORM, ".mlp.linear_fc1.layer_norm_", "mixer_layers", False),
-        Home(".mlp.linear_fc1.layer_norm_", ".pre_mlp_layernorm.", "moe_layer_freq", True),
-    )
-    usual = {row.hf for row in operations if any(USUAL_NORM in name for name in row.mca)}
-    kept: list[Operation] = []
-    homes: list[Home] = []
-    for row in operations:
-        home = next((home for home in others if row.hf in usual and home.other in row.mca[0]), None)
-        if home is None:
-            kept.append(row)
-        else:
-            homes.append(home)
-    return kept, tuple(home for home in others if home in homes)
-
-
-def _several_homes(operations: Sequence[Operation]) -> list[Gap]:
-    """One tensor with several operations: the adapter would use the last of them in every layer."""
-    seen: dict[str, Operation] = {}
-    gaps = []
-    for row in operations:
-        for name in row.hf:
-            if name in seen:
-                gaps.append(
-                    Gap(
-                        name,
-                        f"this tensor is {seen[name].mca[0]} in some layers and {row.mca[0]} in others",
-                        write_what="a template subclass that names it after its layer",
-                        check=CHECK,
-                    )
-                )
-            seen[name] = row
-    return gaps
 
 
 def _for_roll(gap: Gap) -> Gap:

@@ -23,6 +23,7 @@ from scaffold_tools.targets.roll.gaps import block_gaps, quantised_gaps
 from scaffold_tools.targets.roll.naming import Names, names_of
 from scaffold_tools.targets.roll.profile import RollProfile, read_profile
 from scaffold_tools.targets.roll.rules import (
+    INTERPOLATION,
     NOTHING_DERIVED,
     for_adapter,
     latent_settings,
@@ -149,9 +150,10 @@ def design(blueprint: Blueprint, profile: RollProfile, options: Options) -> Desi
         *block_settings(blocks, blueprint, NOTHING_DERIVED),
         *latent_settings(blueprint),
     )
-    own = frozenset(row.name for row in blocks.provider_fields) | {"rope_interpolation_factor"}
+    own = frozenset(row.name for row in blocks.provider_fields) | {INTERPOLATION}
     settings, missing = for_adapter(rows, known, own)
-    converters = convert_roles(blueprint, blocks.megatron_names)
+    fields = frozenset(row.name for row in blocks.provider_fields)
+    converters = convert_roles(blueprint, blocks.megatron_names, fields)
     converters, row_bias = _renamed_biases(converters)
     if profile.edits and profile.layout == "end of template.py":
         converters = _prefixed(converters, names.prefix)
