@@ -94,7 +94,7 @@ def build(
         repeat=verify_command,
         proven=tuple(box for box in boxes if box.ticked),
         open=(*(box for box in boxes if not box.ticked), *_open(blueprint, plan, evidence, left, run)),
-        not_measured=tuple(_not_measured(evidence)),
+        not_measured=tuple(_not_measured(evidence, verify_command)),
         gaps=paragraphs(left),
         closed=paragraphs(closed),
         facts=(*_stored_rows(blueprint), *(_fact_row(fact) for fact in blueprint.facts)) if blueprint else (),
@@ -179,19 +179,24 @@ def _open(
         yield Box(False, text or "to use it", command=closes)
 
 
-def _not_measured(evidence: Evidence | None) -> Iterable[str]:
+def _not_measured(evidence: Evidence | None, command: str) -> Iterable[str]:
     """What these figures do not show, so that nobody reads more into them."""
     if evidence is None:
         return
-    yield "the real weights: what was compared are toys of this architecture with random ones"
+    if not any(check.name == "generation.real" and check.status == "passed" for check in evidence.checks):
+        yield "the real weights: what was compared are toys of this architecture with random ones"
     if evidence.lane == "cpu":
         yield "reduced precision: logits were compared in fp32"
         yield "a GPU"
     if evidence.environment.get("transformer_engine") == "stand-in":
         yield "Transformer Engine's own kernels: a stand-in in plain torch took their place"
-    if evidence.lane != "gpu-multi":
-        yield "several processes: the model that computed was not split"
-    yield "training"
+    split = [check.toy for check in evidence.checks if check.name == "sharded.logits" and check.status == "passed"]
+    if split:
+        yield f"several processes in other layouts than {', '.join(split)}: {command} --sharded"
+    elif evidence.lane != "gpu-multi":
+        yield f"several processes: the model that computed was not split; {command} --sharded does it"
+    trained = any(check.name == "trained.loss" and check.status == "passed" for check in evidence.checks)
+    yield "training beyond a few steps" if trained else "training"
 
 
 def _fact_row(fact: Fact) -> tuple[str, str, str, str]:

@@ -199,3 +199,14 @@ def test_how_weights_are_stored_is_a_row_with_its_evidence() -> None:
     assert "fp8-block, 14 weights, block 128x128, tensors weight, weight_scale_inv" in row
     assert "q_proj.weight is" in row
     assert "| `stored`" not in made(*PASSED)
+
+
+def test_what_was_split_and_trained_is_not_among_what_was_not_measured() -> None:
+    checks = (Check("sharded.logits", "passed", toy="tp2 sp"), Check("trained.loss", "passed"))
+    said = made(*PASSED, *checks).split("## Not measured")[1]
+    assert "several processes in other layouts than tp2 sp: scaffold verify org--model --sharded" in said
+    assert "training beyond a few steps" in said
+    skipped = (Check(check.name, "skipped", toy=check.toy) for check in checks)
+    said = made(*PASSED, *skipped).split("## Not measured")[1]
+    assert "was not split; scaffold verify org--model --sharded does it" in said
+    assert "training beyond" not in said

@@ -171,6 +171,14 @@ CHECKS: tuple[CheckKind, ...] = (
         "A mapping that changes its source in place shows only the second time.",
     ),
     CheckKind(
+        "generation.real",
+        "With the real weights and tokenizer, every token that Hugging Face writes on is Megatron's best one, too.",
+        "Whether the weights are any good. Run where they lie in the model's folder, unquantised, with a tokenizer, and"
+        " one model in fp32 takes at most two thirds of the free memory.",
+        "all tokens",
+        "A token within a thousandth of the logits' deviation of the best is as good.",
+    ),
+    CheckKind(
         "square.round_trip",
         "A toy whose sizes coincide (hidden, feed-forward, experts, heads) imports whole and comes back bit by bit.",
         "What the toys with distinct sizes see. Skipped where the class takes no such sizes.",
@@ -250,9 +258,16 @@ CHECKS: tuple[CheckKind, ...] = (
     CheckKind(
         "saved.exact",
         "A checkpoint that Megatron-Bridge saved is loaded in another process and exported as it was imported.",
-        "Checkpoints of optimizers, and loading into another layout.",
+        "Checkpoints of optimizers.",
         "bitwise",
         "Saving only moves numbers.",
+    ),
+    CheckKind(
+        "saved.resharded",
+        "What two tensor-parallel processes saved, one process puts together and exports as it was imported.",
+        "Other layouts. Skipped where code refuses tensor parallelism, left out where the model's sizes forbid it.",
+        "bitwise",
+        "Saving only moves numbers; which axis of a parameter is split, the checkpoint has to say.",
     ),
     CheckKind(
         "saved.logits",
