@@ -7,6 +7,7 @@ import hashlib
 from pathlib import Path
 
 from scaffold_tools.blueprint.facts import Blueprint
+from scaffold_tools.targets.megatron_bridge.flops_source import HOOK
 from scaffold_tools.targets.megatron_bridge.plan import Options, make_plan
 from scaffold_tools.targets.megatron_bridge.profile import Profile
 from scaffold_tools.targets.megatron_bridge.recipes.layout import read_recipe_layout
@@ -71,6 +72,7 @@ def profile_of(root: Path) -> Profile:
         layout="checkout",
         source=str(root / "src"),
         provider_fields=PROFILE.provider_fields | set(_FIELDS),
+        counted=frozenset({HOOK}),
         recipes=read_recipe_layout(root / "src" / "megatron" / "bridge"),
     )
 

@@ -17,9 +17,11 @@ from scaffold_tools.blueprint.facts import Blueprint
 from scaffold_tools.render import Style, lint_many
 from scaffold_tools.targets.megatron_bridge.blocks import choose_blocks
 from scaffold_tools.targets.megatron_bridge.flops import COSTS, COUNTED, flops_words, uncounted
+from scaffold_tools.targets.megatron_bridge.flops_expected import SEQ_LENGTH, flops_test_words, multiplications
 from scaffold_tools.targets.megatron_bridge.flops_source import HOOK, read_counted
 from scaffold_tools.targets.megatron_bridge.plan import Options, make_plan
 from targets.blueprints import fact, qwen3, role, with_fact
+from targets.checkouts import checkout, plan_in
 from targets.test_recipe_rules import mixture
 from targets.test_rules import PROFILE
 
@@ -60,6 +62,21 @@ FIELDS: dict[str, dict[str, int]] = {
     "lightning": {"lightning_width": 4096, "lightning_heads": 32},
 }
 """The same sizes, as a provider has them."""
+FACTS: dict[str, dict[str, Any]] = {
+    "mamba": {"mamba.heads": 128, "mamba.head_dim": 64, "mamba.groups": 8, "mamba.state_dim": 128},
+    "delta": {"delta.key_heads": 16, "delta.key_dim": 128, "delta.value_heads": 32, "delta.value_dim": 128},
+    "selective": {"selective.inner": 8192, "selective.state_dim": 16, "selective.rank": 256},
+    "short_conv": {
+        **{"short_conv.channels": 2048, "short_conv.conv_width": 3, "short_conv.bias": False},
+        "short_conv.gate_place": 1,
+    },
+    "lru": {
+        **{"lru.width": 2560, "lru.heads": 10, "lru.conv_width": 4, "lru.bias": True, "lru.power": 8.0},
+        "lru.activation": "gelu_tanh",
+    },
+    "lightning": {"lightning.width": 4096, "lightning.heads": 32},
+}
+"""The same sizes, as a blueprint has them."""
 STATE = {
     "mamba": 7 * 8192 * 128 / 2,  # a scan of 7 operations for each channel and state
     "delta": 32 * 128 * 128 * 4,  # each head's 128x128 state, written and read with two products each
@@ -204,6 +221,58 @@ def test_experts_count_as_often_as_a_token_meets_them(frequency):
     fields = {**FIELDS["short_conv"], "short_conv_layers": HALF, "moe_layer_freq": frequency, "moe_router_topk": 8}
     fields |= {"moe_ffn_hidden_size": 768, "moe_shared_expert_intermediate_size": None}
     assert counted_by(words, **fields) == int(6 * 3 * SEQ * (matrices(blueprint) + scores(blueprint, 18)))
+
+
+@pytest.mark.parametrize("kind", list(SHAPES))
+def test_the_number_in_the_generated_test_is_that_of_the_shapes(kind):
+    """Both are reckoned from tensors, by code that has nothing in common with the method but the costs of states."""
+    blueprint = hybrid(kind)
+    for name, value in FACTS[kind].items():
+        blueprint = with_fact(blueprint, name, value)
+    expected = matrices(blueprint) + scores(blueprint, 18) * SEQ_LENGTH / SEQ + 18 * STATE[kind]
+    assert multiplications(blueprint, SEQ_LENGTH) == expected
+    one_less = with_fact(blueprint, "num_attention_heads", 31)
+    assert multiplications(one_less, SEQ_LENGTH) < expected
+
+
+def test_the_generated_test_has_the_fields_and_the_number():
+    blueprint = hybrid("short_conv", base=mixture())
+    for name, value in FACTS["short_conv"].items():
+        blueprint = with_fact(blueprint, name, value)
+    words = flops_test_words(blueprint, choose_blocks(blueprint))
+    fields = {row["name"]: row["value"] for row in words["flop_fields"]}
+    assert fields["short_conv_channels"] == 2048 and fields["short_conv_layers"] == HALF
+    assert fields["moe_layer_freq"] == [1] * 36 and fields["kv_channels"] == 128
+    found = counted_by(
+        words_for({"mixer", "short_conv", "short_conv_some"}, blueprint),
+        **{"moe_shared_expert_intermediate_size": None, **fields, "seq_length": words["flop_seq_length"]},
+    )
+    assert found * 2 == words["flop_count"] * 3, "three sequences there, two in the generated test"
+
+
+def test_a_checkout_gets_the_test_of_the_count(tmp_path):
+    blueprint = hybrid("short_conv")
+    for name, value in FACTS["short_conv"].items():
+        blueprint = with_fact(blueprint, name, value)
+    path = "tests/unit_tests/models/qwen3/test_qwen3_flops.py"
+    root = checkout(tmp_path)
+    text = next(change.content for change in plan_in(root, blueprint, "a/b").changes if change.path == path)
+    assert str(flops_test_words(blueprint, choose_blocks(blueprint))["flop_count"]) in text
+    assert lint_many({path: text}) == ()
+    assert path not in {change.path for change in plan_in(root, qwen3(), "a/b").changes}
+
+
+def test_windows_are_told_as_the_provider_has_them():
+    blueprint = with_fact(hybrid("lru"), "attention.window", [64, None] * 18)
+    for name, value in FACTS["lru"].items():
+        blueprint = with_fact(blueprint, name, value)
+    words = flops_test_words(blueprint, choose_blocks(blueprint))
+    fields = {row["name"]: row["value"] for row in words["flop_fields"]}
+    assert fields["window_size"] == (63, 0) and fields["window_attn_skip_freq"] == [1, 0] * 18
+    assert (
+        words["flop_count"]
+        > flops_test_words(with_fact(blueprint, "attention.window", [64] * 36), choose_blocks(blueprint))["flop_count"]
+    )
 
 
 def test_every_cost_is_tested():

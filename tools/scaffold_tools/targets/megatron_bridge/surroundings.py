@@ -9,6 +9,8 @@ from typing import Any
 from scaffold_tools.blueprint.facts import Blueprint
 from scaffold_tools.targets.megatron_bridge.blocks import BlockPlan
 from scaffold_tools.targets.megatron_bridge.examples import example_files
+from scaffold_tools.targets.megatron_bridge.flops import flops_words
+from scaffold_tools.targets.megatron_bridge.flops_expected import flops_test_words
 from scaffold_tools.targets.megatron_bridge.launch import launch_files
 from scaffold_tools.targets.megatron_bridge.mappings import Mappings
 from scaffold_tools.targets.megatron_bridge.naming import Names
@@ -30,6 +32,8 @@ class Surroundings:
     blocks: BlockPlan
     recipes: RecipeDesign | None
     words: dict[str, Any]
+    counts: dict[str, Any]
+    """What the test of a provider's own count of operations is told; empty where it has none."""
     notes: tuple[str, ...]
 
 
@@ -41,13 +45,15 @@ def design_surroundings(
     A package of its own has no surroundings.
     """
     if profile.layout == "package":
-        return Surroundings(names, blocks, None, {}, ())
+        return Surroundings(names, blocks, None, {}, {}, ())
+    own = flops_words(blueprint, blocks, profile.counted) is not None
+    counts = flops_test_words(blueprint, blocks) if own else {}
     design = design_recipes(blueprint, profile, names, blocks=blocks, mappings=mappings, model_name=model_id)
     if design is None:
         note = "no recipes: this checkout has no base configs in recipes/common.py"
-        return Surroundings(names, blocks, None, {}, (note,))
+        return Surroundings(names, blocks, None, {}, counts, (note,))
     words = recipe_words(design, blueprint, profile.provider_fields)
-    return Surroundings(names, blocks, design, words, _notes(design))
+    return Surroundings(names, blocks, design, words, counts, _notes(design))
 
 
 def surrounding_files(found: Surroundings, words: dict[str, Any], *, root: Path) -> list[NewFile]:
@@ -61,8 +67,17 @@ def surrounding_files(found: Surroundings, words: dict[str, Any], *, root: Path)
     names = found.names
     told = {**words, **found.words, "family": names.family, "dashed": names.stem.replace("_", "-")}
     recipes = recipe_files(found.recipes, told, root=root) if found.recipes else []
+    counts = _count_test(found, told)
     examples = example_files(found.names, told, recipes=found.recipes, blocks=found.blocks, root=root)
-    return [*recipes, *examples, *launch_files(found.names, told, root=root)]
+    return [*recipes, *counts, *examples, *launch_files(found.names, told, root=root)]
+
+
+def _count_test(found: Surroundings, told: dict[str, Any]) -> list[NewFile]:
+    """The test of a provider's own count of operations, where it has one."""
+    if not found.counts:
+        return []
+    path = f"tests/unit_tests/models/{found.names.family}/test_{found.names.stem}_flops.py"
+    return [(path, "checkout/test_flops.py.j2", "unit tests of operations", {**told, **found.counts})]
 
 
 def surrounding_edits(found: Surroundings, root: Path) -> tuple[Change, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from scaffold_tools.blueprint.facts import Blueprint
 from scaffold_tools.targets.megatron_bridge.blocks import BlockPlan
@@ -134,8 +134,6 @@ def design_recipes(
 
 def _with_taken(design: RecipeDesign) -> RecipeDesign:
     """Another module may have these recipes already: two of one name would shadow each other."""
-    from dataclasses import replace
-
     own = {design.module, f"{design.package}.{design.name}"}
     exporters = {design.package, f"{design.package}.h100", "megatron.bridge.recipes"}
     wanted = {naming.alias(design.name, task) for task in design.layout.stages}
