@@ -168,6 +168,24 @@ def test_a_bridge_that_is_there_keeps_its_documentation(root: Path) -> None:
     assert not [row[0] for row in new_files(names, {}, root=root) if row[0].startswith("docs")]
 
 
+def test_the_site_gets_a_twin_of_the_page_and_its_place_in_the_navigation(root: Path) -> None:
+    site, below = root / "docs/fern/versions", "./nightly/pages/models"
+    names = called("fjord", "Fjord")
+    assert not [row[0] for row in new_files(names, {}, root=root) if row[0].endswith(".mdx")]
+    (site / "nightly/pages/models").mkdir(parents=True)
+    groups = "".join(
+        f"  - section: {name}\n    contents:\n    - page: {name}\n      path: {below}/{name.lower()}/x.mdx\n"
+        for name in ("GLM", "Qwen")
+    )
+    (site / "nightly.yml").write_text(f"navigation:\n- section: Models\n  contents:\n{groups}")
+    found = {change.path: change for change in edits(names, choose_blocks(qwen3()), qwen3(), root).changes}
+    assert (
+        f"    - page: Fjord\n      path: {below}/fjord/fjord.mdx\n" in found["docs/fern/versions/nightly.yml"].content
+    )
+    twins = [row for row in new_files(names, {}, root=root) if row[0].endswith(".mdx")]
+    assert [row[:2] for row in twins] == [("docs/fern/versions/nightly/pages/models/fjord/fjord.mdx", "docs.md.j2")]
+
+
 def family_of(model_type: str, architecture: str) -> Names:
     rows = (
         Registration("GLMForCausalLM", "class", "megatron.bridge.models.glm.glm_bridge", "GLMBridge"),

@@ -236,6 +236,7 @@ def file_of(base: bytes | None, yours: bytes | None, new: bytes | None) -> File:
 BASE_BYTES = "".join(BASE).encode()
 
 
+@settings(deadline=None)
 @given(edits, edits)
 def test_no_line_of_the_user_is_ever_lost(mine, theirs):
     yours = edited(mine, "mine")
@@ -245,12 +246,14 @@ def test_no_line_of_the_user_is_ever_lost(mine, theirs):
     assert verdict.status in ("update", "identical", "conflict", "skip")
 
 
+@settings(deadline=None)
 @given(edits)
 def test_a_template_that_did_not_change_leaves_every_file_alone(mine):
     verdict = judge(file_of(BASE_BYTES, edited(mine, "mine"), BASE_BYTES))
     assert verdict.content is None and verdict.status in ("identical", "skip")
 
 
+@settings(deadline=None)
 @given(edits)
 def test_a_file_that_nobody_touched_becomes_what_is_generated(theirs):
     new = edited(theirs, "new")
@@ -258,6 +261,7 @@ def test_a_file_that_nobody_touched_becomes_what_is_generated(theirs):
     assert (verdict.content or BASE_BYTES) == new and verdict.status in ("identical", "update")
 
 
+@settings(deadline=None)
 @given(edits, edits)
 def test_there_is_a_conflict_only_where_changes_touch(mine, theirs):
     verdict = judge(file_of(BASE_BYTES, edited(mine, "mine"), edited(theirs, "new")))

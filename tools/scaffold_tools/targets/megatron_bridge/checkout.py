@@ -10,7 +10,7 @@ from typing import Any
 from scaffold_tools.blueprint.facts import Blueprint
 from scaffold_tools.errors import BadInput
 from scaffold_tools.targets.megatron_bridge.blocks import BlockPlan
-from scaffold_tools.targets.megatron_bridge.doc_lists import HOME, doc_place, edited_lists
+from scaffold_tools.targets.megatron_bridge.doc_lists import HOME, doc_place, edited_lists, site_page
 from scaffold_tools.targets.megatron_bridge.naming import Names
 from scaffold_tools.workspace.plan import Change
 
@@ -43,6 +43,8 @@ def new_files(names: Names, words: dict[str, Any], *, root: Path) -> list[NewFil
     ]
     if not names.registered:
         rows.append((f"{HOME}/{place.folder}/{place.page}", "docs.md.j2", "documentation page", told))
+        if (twin := site_page(place, root)) is not None:
+            rows.append((twin, "docs.md.j2", "its twin in the site", told))
         if place.new_folder:
             index = f"{HOME}/{place.folder}/index.md"
             inits.append((index, "checkout/docs_index.md.j2", "documentation of the family", told))

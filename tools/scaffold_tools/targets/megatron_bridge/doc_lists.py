@@ -11,6 +11,8 @@ from scaffold_tools.errors import BadInput
 from scaffold_tools.targets.megatron_bridge.naming import Names
 
 HOME = "docs/models"
+SITE = "docs/fern/versions/nightly"
+"""The site that is built from twins of the pages; releases have frozen copies beside it."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,12 @@ def doc_place(names: Names, root: Path) -> DocPlace:
         has_index=(home / folder / "index.md").is_file(),
         new_folder=not (home / folder).is_dir(),
     )
+
+
+def site_page(place: DocPlace, root: Path) -> str | None:
+    """The path of the page's twin in the site, where the checkout has one with pages of models."""
+    home = f"{SITE}/pages/models"
+    return f"{home}/{place.folder}/{place.page.removesuffix('.md')}.mdx" if (root / home).is_dir() else None
 
 
 @dataclass(frozen=True)
@@ -94,11 +102,20 @@ def _supported(source: bytes, place: DocPlace) -> bytes:
     return add_table_row(source, header, (label, place.title), append_to=1)
 
 
+def _site(source: bytes, place: DocPlace) -> bytes:
+    from scaffold_tools.edit.yaml_navigation import Page, add_page
+
+    below = "./nightly/pages/models"
+    path = f"{below}/{place.folder}/{place.page.removesuffix('.md')}.mdx"
+    return add_page(source, Page(place.title, path, place.title, f"{below}/"))
+
+
 EDITS = (
     DocEdit(lambda place: f"{HOME}/{place.folder}/index.md", lambda place: place.has_index, _family_page, "its guide"),
     DocEdit(lambda place: "docs/index.md", lambda place: not place.has_index, _toctree, "navigation"),
     DocEdit(lambda place: f"{HOME}/README.md", lambda place: True, _family_index, "index of models by family"),
     DocEdit(lambda place: "README.md", lambda place: True, _supported, "table of supported models"),
+    DocEdit(lambda place: f"{SITE}.yml", lambda place: True, _site, "navigation of the site"),
 )
 
 
