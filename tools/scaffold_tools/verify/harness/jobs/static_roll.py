@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +68,8 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
     problems = [*wrong, *found.problems]
     checks.add("static.shapes", not problems, value=len(problems), threshold=0, detail="; ".join(problems[:6]))
     for layout in request.get("layouts") or []:
-        sizes = Layout(**{key: int(layout.get(key, 1)) for key in ("tp", "pp", "ep")})
+        sizes = Layout(**{key: int(layout.get(key, 1)) for key in ("tp", "pp", "ep", "cp", "vpp")})
+        sizes = replace(sizes, sp=sizes.tp > 1)  # mcore_adapter turns it on where experts need it
         _layout(model, sizes, bool(layout.get("asked", True)), checks)
     numbers = sum(parameter.numel() for parameter in wanted.values())
     return {
@@ -155,7 +156,8 @@ def _layout(model: Any, layout: Layout, asked: bool, checks: Checks) -> None:
     config = model.config
     heads, layers = config.num_attention_heads, config.num_layers
     numbers = Numbers(heads, config.num_query_groups or heads, config.num_moe_experts or 0, layers)
-    uneven = f"{layers} layers over {layout.pp} stages of the same length" if layers % layout.pp else ""
+    chunks = layout.pp * layout.vpp
+    uneven = f"{layers} layers over {chunks} stages of the same length" if layers % chunks else ""
     wrong = [why for why in (hindrance(layout, numbers), uneven) if why]
     if wrong and not asked:
         return

@@ -126,6 +126,7 @@ def _one_rank(task: _Task, rank: int, say: Say) -> dict[str, Any]:
         "virtual_pipeline_model_parallel_size": layout.vpp if layout.vpp > 1 else None,
         "context_parallel_size": layout.cp,
         "expert_model_parallel_size": layout.ep,
+        "expert_tensor_parallel_size": layout.tp_of_experts,
         "sequence_parallel": layout.sp,
     }
     say("sharded.import")
