@@ -132,6 +132,24 @@ def test_stacked_experts_are_one_operation_over_all_of_them():
     assert not converted(mixture()).stacked
 
 
+def test_output_biases_of_stacked_experts_are_handed_on_as_halves():
+    stacked = tuple(
+        dataclasses.replace(
+            role(f"moe.expert.{name}", f"model.layers.*.mlp.experts.{name}{end}", shape, param), packing=packing
+        )
+        for name, end, shape, param, packing in (
+            ("gate_up", "", (16, 2816, 4096), "weight", "stacked;concat:gate,up"),
+            ("gate_up", "_bias", (16, 2816), "bias", "stacked;concat:gate,up"),
+            ("down", "", (16, 4096, 1408), "weight", "stacked"),
+            ("down", "_bias", (16, 4096), "bias", "stacked"),
+        )
+    )
+    found = converted(changed(mixture(), (fact("moe.expert_bias", True),), stacked, ("moe.expert.",)))
+    assert found.gaps == ()
+    assert "stacked_bias" in {row.kind for row in found.local}
+    assert ".linear_fc2.bias" in found.parameters
+
+
 def test_buffers_are_not_looked_for():
     buffer = role("buffer", "model.layers.*.self_attn.rotary_emb.inv_freq", (64,), "other")
     assert converted(changed(dense(), (), (buffer,))).ignored == (".self_attn.rotary_emb.inv_freq",)

@@ -115,3 +115,12 @@ def test_a_parameter_that_no_rule_knows_is_a_gap(profile):
 def test_patterns_of_presets_are_matched_as_the_adapter_does():
     preset = DistPreset("one", ((DUPLICATED, ("vision_model.*",)),))
     assert resolve(preset, "vision_model.blocks.0.weight", gated=True) == DUPLICATED
+
+
+def test_biases_of_grouped_experts_have_names_of_their_own(profile):
+    """They are looked up as weights and then named by what they are, which presets have no row for."""
+    biases = (".linear_fc1.bias", ".linear_fc2.row_bias")
+    found = distributed(biases, profile, known=((".linear_fc2.row_bias", HALVES),))
+    assert found.grouped == tuple((name, f".mlp.experts{name}") for name in biases)
+    assert dict(found.own) == {HALVES: (".linear_fc2.row_bias",)}
+    assert distributed([".linear_fc1.weight"], profile).grouped == ()

@@ -62,6 +62,7 @@ def template(made: Design) -> dict[str, Any]:
         "model_type": names.model_type,
         "presets": list(made.distribution.presets),
         "own_rules": [{"field": field, "names": list(listed)} for field, listed in made.distribution.own],
+        "grouped_rules": [{"name": name, "grouped": grouped} for name, grouped in made.distribution.grouped],
         "layer_prefix": converters.layer_prefix,
         "moe_prefix": converters.moe_prefix,
         "ignored": list(converters.ignored),
@@ -235,7 +236,7 @@ def converters(made: Design) -> dict[str, Any]:
     kinds = {row.kind for row in made.converters.local}
     module = made.names.parent + "converter.template"
     found = {(module, "QKVConverOp" if kind == "paired_qkv" else "ConverOp") for kind in kinds}
-    if kinds & {"fused_gate_up", "transposed_stack", "stacked_gate_up", "stacked_pair"}:
+    if kinds & {"fused_gate_up", "transposed_stack", "stacked_gate_up", "stacked_pair", "stacked_bias"}:
         found.add((made.names.parent + "converter.convert_utils", "StackedTensors"))
     local = [
         {

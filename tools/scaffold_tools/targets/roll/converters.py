@@ -24,6 +24,7 @@ from scaffold_tools.targets.roll.operations import (
     SHARDED,
     SHARED_BY,
     STACKED,
+    STACKED_BIAS,
     STOCK,
     LocalOperation,
     Operation,
@@ -167,7 +168,8 @@ def _operation(
     words = {key: value for key, value in fused.arguments if not _is_name(key, value)}
     one = fused.name in STACKED and not _is_indexed(fused)
     if one:
-        own = _stacked(STACKED[fused.name], blueprint)
+        output_bias = mca[0] == ".linear_fc2.bias" and blueprint.value("mlp.gated") is True
+        own = STACKED_BIAS if output_bias else _stacked(STACKED[fused.name], blueprint)
         mca = (EVERY_EXPERT + mca[0],)
         return _with_local(own, Operation(own.name, names, mca, comment=fused.comment), local)
     if (sharded := _sharded(fused)) is not None:

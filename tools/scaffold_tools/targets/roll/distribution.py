@@ -27,6 +27,10 @@ ROW_BIAS = ".row_bias"
 """What the model calls the bias of a row-parallel module towards the adapter, which would cut a `.bias` in pieces."""
 
 
+GROUPED_BIASES = (".linear_fc1.bias", f".linear_fc2{ROW_BIAS}")
+"""Biases of experts. A grouped parameter is looked up as the weight beside it, and named by itself."""
+
+
 @dataclass(frozen=True)
 class Kind:
     """One row: parameters whose name matches are split so."""
@@ -73,6 +77,8 @@ class Distribution:
     """Names of presets, merged in this order."""
     own: tuple[tuple[str, tuple[str, ...]], ...]
     """(field of DistParallelConfig, names) beside them."""
+    grouped: tuple[tuple[str, str], ...] = ()
+    """(name in one expert, name of the grouped parameter) of biases, which presets do not know."""
     gaps: tuple[Gap, ...] = ()
 
 
@@ -110,7 +116,8 @@ def distribute(
         base = base.merged(preset)
     own: dict[str, list[str]] = {}
     gaps: list[Gap] = []
-    for name in dict.fromkeys(names):
+    names = tuple(dict.fromkeys(names))
+    for name in names:
         field = dict(known).get(name) or field_of(name, gated)
         if field is None:
             gaps.append(_unknown(name))
@@ -125,7 +132,8 @@ def distribute(
             if pattern.fullmatch(name) and not base.holds(stage, name):
                 own.setdefault(stage, []).append(name)
     rows = tuple((field, tuple(dict.fromkeys(listed))) for field, listed in own.items())
-    return Distribution(tuple(preset.name for preset in presets), rows, tuple(gaps))
+    grouped = tuple((name, f".mlp.experts{name}") for name in GROUPED_BIASES if name in names and gated)
+    return Distribution(tuple(preset.name for preset in presets), rows, grouped, tuple(gaps))
 
 
 def resolve(preset: DistPreset, name: str, gated: bool) -> str | None:

@@ -101,6 +101,9 @@ LOCAL: dict[str, LocalOperation] = {
 }
 """Mapping class -> the operation that the model's package brings along for it."""
 
+STACKED_BIAS = LocalOperation("StackedBiasConverOp", "stacked_bias")
+"""For the biases that experts add to their outputs."""
+
 STACKED: dict[str, LocalOperation] = {
     "FusedExpertMapping": LocalOperation("StackedExpertsConverOp", "stacked_experts"),
     "StackedExpertsMapping": LocalOperation("StackedExpertsConverOp", "stacked_experts", transposed=True),

@@ -18,7 +18,7 @@ from scaffold_tools.targets.megatron_bridge.context import block_settings
 from scaffold_tools.targets.roll import contexts, documents
 from scaffold_tools.targets.roll.binding import Binding, bind
 from scaffold_tools.targets.roll.converters import Converters, convert_roles
-from scaffold_tools.targets.roll.distribution import ROW_BIAS, Distribution, distribute
+from scaffold_tools.targets.roll.distribution import HALVES, ROW_BIAS, Distribution, distribute
 from scaffold_tools.targets.roll.gaps import block_gaps, quantised_gaps
 from scaffold_tools.targets.roll.naming import Names, names_of
 from scaffold_tools.targets.roll.profile import RollProfile, read_profile
@@ -164,7 +164,7 @@ def design(blueprint: Blueprint, profile: RollProfile, options: Options) -> Desi
         gated=any(row.attribute == "swiglu" for row in settings),
         latent=latent,
         shared=any(row.role.startswith("moe.shared.") for row in blueprint.roles),
-        known=converters.known,
+        known=(*converters.known, *_halved(converters)),
     )
     found = (
         *settlement.gaps,
@@ -215,6 +215,12 @@ def _renamed_biases(converters: Converters) -> tuple[Converters, bool]:
         for row in converters.operations
     )
     return replace(converters, operations=rows), True
+
+
+def _halved(converters: Converters) -> tuple[tuple[str, str], ...]:
+    """Output biases of stacked experts, which reach the adapter as two halves."""
+    stacked = any(row.kind == "stacked_bias" for row in converters.local)
+    return ((f".linear_fc2{ROW_BIAS}", HALVES),) if stacked else ()
 
 
 def _prefixed(converters: Converters, prefix: str) -> Converters:
