@@ -28,6 +28,7 @@ CONTRACT = {
     "scaffold_tools.blueprint.facts",
     "scaffold_tools.blueprint.vocabulary",
     "scaffold_tools.source.trust",
+    "scaffold_tools.verify.evidence",
 }
 """Types, and checks of hostile names, that stages on both sides share; they import no stage themselves."""
 
