@@ -18,7 +18,7 @@ from scaffold_tools.text import checked_identifier
 from scaffold_tools.workspace.plan import Change
 
 if TYPE_CHECKING:
-    from scaffold_tools.targets.roll.plan import Design
+    from scaffold_tools.targets.roll.design import Design
 
 TEMPLATES = (ADAPTER / "models" / "converter" / "template.py").as_posix()
 _COMMA = cst.Comma(whitespace_after=cst.SimpleWhitespace(" "))

@@ -10,7 +10,7 @@ from scaffold_tools.targets.megatron_bridge.blocks.features import expand
 from scaffold_tools.targets.roll.binding import OUTSIDE_LAYERS, hook_code, needs_rope, told
 
 if TYPE_CHECKING:
-    from scaffold_tools.targets.roll.plan import Design
+    from scaffold_tools.targets.roll.design import Design
 
 Name = tuple[str, str]
 """(module, name) of `from module import name`."""
@@ -22,27 +22,8 @@ _OUTPUT = frozenset({"logits_multiplier", "logits_softcap", "head_bias", "head_t
 def template(made: Design) -> dict[str, Any]:
     """The context of `template.py.j2`."""
     names, binding, converters = made.names, made.binding, made.converters
-    homes = [[home.usual, home.other, home.flags, home.at] for home in converters.homes]
-    hooks: dict[str, Any] = {
-        "settings": [
-            {"field": row.attribute, "code": hook_code(row), "comment": row.comment} for row in binding.hooks
-        ],
-        "rope": needs_rope(binding.hooks),
-        "homes": homes,
-        "aliases": [list(row) for row in converters.aliases],
-        "infinite": made.infinite,
-        "stacked": converters.stacked,
-    }
-    parts = (
-        (bool(binding.hooks), "fields that no single config key holds"),
-        (bool(homes), "names that differ between layers"),
-        (converters.stacked, "experts that are one tensor"),
-        (bool(converters.aliases), "names that begin like an expert's"),
-        (made.infinite, "infinite numbers"),
-    )
-    words = [text for holds, text in parts if holds]
-    hooks["told"] = f"Converts {' and '.join([', '.join(words[:-1]), words[-1]] if words[1:] else words)}."
-    own_template = f"{names.prefix}Template" if words else "Template"
+    hooks = _hooks(made)
+    own_template = f"{names.prefix}Template" if hooks["told"] else "Template"
     config, model = _config_class(made), _model_class(made)
     exported = sorted(name for name in (config, model) if name)
     return {
@@ -78,6 +59,31 @@ def template(made: Design) -> dict[str, Any]:
             for row in converters.operations
         ],
         "exported": exported,
+    }
+
+
+def _hooks(made: Design) -> dict[str, Any]:
+    """What the template's subclass does; `told` is empty where there is nothing to do."""
+    binding, converters = made.binding, made.converters
+    parts = (
+        (bool(binding.hooks), "fields that no single config key holds"),
+        (bool(converters.homes), "names that differ between layers"),
+        (converters.stacked, "experts that are one tensor"),
+        (bool(converters.aliases), "names that begin like an expert's"),
+        (made.infinite, "infinite numbers"),
+    )
+    words = [text for holds, text in parts if holds]
+    listed = " and ".join([", ".join(words[:-1]), words[-1]] if words[1:] else words)
+    return {
+        "settings": [
+            {"field": row.attribute, "code": hook_code(row), "comment": row.comment} for row in binding.hooks
+        ],
+        "rope": needs_rope(binding.hooks),
+        "homes": [[home.usual, home.other, home.flags, home.at] for home in converters.homes],
+        "aliases": [list(row) for row in converters.aliases],
+        "infinite": made.infinite,
+        "stacked": converters.stacked,
+        "told": f"Converts {listed}." if words else "",
     }
 
 
