@@ -35,8 +35,8 @@ Written by `python tests/targets/roll/upstream.py ROLL`; do not edit.
 
 {passing} of {total} cases pass the whole proof of [docs/roll.md](roll.md).
 Measured: {versions}.
-Nothing of the checkout is changed: where a fix is known, a package takes the template's place, and the whole proof runs
-again. A case that a fault of the same template would hide is measured with that fault made right.
+Nothing of the checkout is changed: where a fix is known, a package takes the template's place, and the whole proof
+runs again. A case that a fault of the same template would hide is measured with that fault made right.
 
 | Model | Case | Round trip | Logits off by | Split off by | What fails | Why | With the fix |
 |---|---|---|---|---|---|---|---|

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -119,7 +120,7 @@ def _one_rank(task: _Task, rank: int, say: Say) -> dict[str, Any]:
     """One process: its part of the model, its logits against Hugging Face's, its part of the export."""
     say("sharded.build")
     layout = task.layout
-    join(layout, rank, task.folder, SECONDS)
+    join(layout, rank, task.folder / f"meeting-{os.getppid()}", SECONDS)
     changes = {
         "tensor_model_parallel_size": layout.tp,
         "pipeline_model_parallel_size": layout.pp,
