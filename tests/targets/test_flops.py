@@ -240,7 +240,7 @@ def test_the_generated_test_has_the_fields_and_the_number():
     for name, value in FACTS["short_conv"].items():
         blueprint = with_fact(blueprint, name, value)
     words = flops_test_words(blueprint, choose_blocks(blueprint))
-    fields = {row["name"]: row["value"] for row in words["flop_fields"]}
+    fields = {row["name"]: eval(row["code"]) for row in words["flop_fields"]}
     assert fields["short_conv_channels"] == 2048 and fields["short_conv_layers"] == HALF
     assert fields["moe_layer_freq"] == [1] * 36 and fields["kv_channels"] == 128
     found = counted_by(
@@ -267,7 +267,7 @@ def test_windows_are_told_as_the_provider_has_them():
     for name, value in FACTS["lru"].items():
         blueprint = with_fact(blueprint, name, value)
     words = flops_test_words(blueprint, choose_blocks(blueprint))
-    fields = {row["name"]: row["value"] for row in words["flop_fields"]}
+    fields = {row["name"]: eval(row["code"]) for row in words["flop_fields"]}
     assert fields["window_size"] == (63, 0) and fields["window_attn_skip_freq"] == [1, 0] * 18
     assert (
         words["flop_count"]

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from scaffold_tools.blueprint.facts import Blueprint
+from scaffold_tools.render.literals import python_literal
 from scaffold_tools.targets.megatron_bridge.blocks import BlockPlan
 from scaffold_tools.targets.megatron_bridge.blocks.mixers import MIXERS
 
@@ -58,11 +59,24 @@ def flops_test_words(blueprint: Blueprint, blocks: BlockPlan) -> dict[str, Any]:
         fields["moe_layer_freq"] = [int(flag) for flag in blueprint.value("moe.layers")]
     fields |= _windows(blueprint)
     return {
-        "flop_fields": [{"name": name, "value": value} for name, value in fields.items() if value is not None],
+        "flop_fields": [{"name": name, "code": _code(value)} for name, value in fields.items() if value is not None],
         "flop_seq_length": SEQ_LENGTH,
         "flop_batch_size": BATCH_SIZE,
         "flop_count": int(6 * BATCH_SIZE * SEQ_LENGTH * multiplications(blueprint, SEQ_LENGTH)),
     }
+
+
+def _code(value: Any) -> str:
+    """A literal; flags of layers by the numbers of those that are fewer."""
+    if not isinstance(value, list):
+        return python_literal(value)
+    whole = [bool(flag) for flag in value]
+    if len(set(whole)) == 1:
+        return f"[{python_literal(value[0])}] * {len(value)}"
+    wanted = sum(whole) * 2 <= len(whole)
+    numbers = tuple(layer for layer, flag in enumerate(whole) if flag is wanted)
+    test = f"layer {'in' if wanted else 'not in'} {python_literal(numbers)}"
+    return f"[{test if isinstance(value[0], bool) else f'int({test})'} for layer in range({len(value)})]"
 
 
 def _windows(blueprint: Blueprint) -> dict[str, Any]:
