@@ -28,6 +28,21 @@ def told(plan: Plan, target: Target, evidence: Evidence | None, commit: str | No
     )
 
 
+def as_told_last(plan: Plan, target: Target, record: Record, record_dir: Path) -> Plan:
+    """The plan with the figures that its files were told last, where nothing else in them is new."""
+    from scaffold_tools.workspace.record import read_blob
+
+    commit, texts = record.inputs.get("target_commit"), {}
+    for change in plan.changes:
+        entry = record.entry(change.path)
+        bare = target.tell(change.path, change.content, None, commit)
+        if bare is not None and entry is not None:
+            last = read_blob(record_dir, entry.base_sha256).decode("utf-8", "replace")
+            texts[change.path] = last if target.tell(change.path, last, None, commit) == bare else bare
+    changes = (dataclasses.replace(one, content=texts.get(one.path, one.content)) for one in plan.changes)
+    return dataclasses.replace(plan, changes=tuple(changes))
+
+
 def keep_figures(folder: RunFolder, evidence: Evidence) -> tuple[str, ...]:
     """Tell generated files what was measured, merged into what people wrote there; returns the files that changed."""
     from scaffold_tools.workspace import Plan, read_record, update

@@ -174,6 +174,8 @@ def _up_to_plan(job: Job, settings: Settings, *, keep: bool) -> _Made:
         folder.save("classification", classification)
     architecture = steps.architecture_of(inventory)
     supported = target.supported_by(profile, architecture, inventory.config.get("model_type"))
+    if supported is not None and folder is not None and steps.is_ours(supported, folder, settings.repo):
+        supported = None  # by what an earlier run of this very command wrote
     if supported is not None and not settings.regenerate:
         outcome = Outcome(
             model=inventory.source.name,

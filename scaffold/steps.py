@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scaffold.console import short
-from scaffold.provenance import provenance
+from scaffold.figures import as_told_last
+from scaffold.provenance import provenance, year_of
 from scaffold.run_folder import RunFolder
 from scaffold.targets import Target, find_target
 from scaffold_tools.errors import BadInput, Refused
@@ -218,13 +219,54 @@ def make_plan(
     """The plan, made against the folder that it will be applied to."""
     with job.progress.stage("plan") as stage:
         root = settings.repo or settings.out or (settings.base or Path.cwd()) / target.default_root(blueprint, profile)
-        plan = target.make_plan(
-            blueprint, source, root=root.absolute(), profile=profile, with_stubs=settings.with_stubs
+        plan = _plan_for(
+            target, blueprint, source, root=root.absolute(), profile=profile, folder=folder, wanted=settings
         )
         if folder is not None:
             folder.save("plan", plan)
         stage.result = f"{len(plan.changes)} files for {short(plan.root)}"
     return plan
+
+
+def is_ours(supported: str, folder: RunFolder, repo: Path | None) -> bool:
+    """Whether `module:Class` of a checkout is in a file that this run made there.
+
+    A file that was there before and was replaced is still the target's: it was asked for.
+    """
+    from scaffold_tools.workspace import read_record
+
+    record = None if repo is None else read_record(folder.path)
+    if repo is None or record is None or Path(record.root).resolve() != repo.resolve():
+        return False
+    path = supported.partition(":")[0].replace(".", "/") + ".py"
+    return any(f"/{entry.path}".endswith(f"/{path}") and entry.before_sha256 is None for entry in record.entries)
+
+
+def _plan_for(
+    target: Target,
+    blueprint: Blueprint,
+    source: Source,
+    *,
+    root: Path,
+    profile: Any,
+    folder: RunFolder | None,
+    wanted: Settings,
+) -> Plan:
+    """In a checkout that this run was applied to already, the plan is made as if it had not been.
+
+    Otherwise a second run would take what the first one wrote for the target's own, and plan less.
+    """
+    from scaffold_tools.workspace import read_record, shadow
+
+    record = None if folder is None or wanted.repo is None else read_record(folder.path)
+    if folder is None or record is None or Path(record.root).resolve() != root.resolve():
+        return target.make_plan(blueprint, source, root=root, profile=profile, with_stubs=wanted.with_stubs)
+    with shadow(root, record, folder.path) as place:
+        before = profile_of(target, place)
+        plan = target.make_plan(
+            blueprint, source, root=place, profile=before, with_stubs=wanted.with_stubs, year=year_of(record)
+        )
+    return dataclasses.replace(as_told_last(plan, target, record, folder.path), root=str(root))
 
 
 def write(job: Job, plan: Plan, inventory: Inventory | None, folder: RunFolder, *, allow_dirty: bool) -> Applied:
@@ -289,12 +331,42 @@ def prove(
             script=copy_script(folder, integration),
         )
         beyond = full_size(job, inventory, integration, architecture, stage.note)
+        beyond += with_real_weights(job, inventory, integration, architecture, stage.note)
+        apart = in_processes(job, inventory, integration, evidence, stage.note)
         environment = {**evidence.environment, "inputs_sha256": key}
-        evidence = dataclasses.replace(evidence, checks=(*evidence.checks, *beyond), environment=environment)
+        checks = (*evidence.checks, *beyond, *apart)
+        evidence = dataclasses.replace(evidence, checks=checks, environment=environment)
         folder.save("evidence", evidence)
         passed = sum(check.status == "passed" for check in evidence.checks)
         stage.result = f"{passed} of {len(evidence.checks)} checks passed"
     return evidence, False
+
+
+def in_processes(
+    job: Job, inventory: Inventory, integration: Integration, evidence: Evidence, say: Callable[[str], None]
+) -> tuple[Check, ...]:
+    """The integration in processes of its own: split in the few usual ways, saved and loaded, trained.
+
+    Where one process is not proven there is nothing to hold the others against.
+    """
+    from scaffold_tools.verify.evidence import Check
+    from scaffold_tools.verify.lane import LaneJobFailed
+    from scaffold_tools.verify.processes import left_out, verify_processes
+
+    if not evidence.proven:
+        return left_out("one process is not proven")
+    try:
+        return verify_processes(
+            job.lane.session(),
+            integration,
+            config=inventory.config,
+            architecture=architecture_of(inventory),
+            model_folder=model_folder(inventory),
+            trust_remote_code=job.trust_remote_code,
+            on_progress=say,
+        )
+    except LaneJobFailed as failed:
+        return (Check("sharded.build", "error", detail=failed.message),)
 
 
 def full_size(
@@ -323,6 +395,28 @@ def full_size(
         )
     except LaneJobFailed as error:
         return (build_failed(error),)
+
+
+def with_real_weights(
+    job: Job, inventory: Inventory, integration: Integration, architecture: str, say: Callable[[str], None]
+) -> tuple[Check, ...]:
+    """What both models write on, where the model's folder holds its weights and a tokenizer, and memory is enough."""
+    from scaffold_tools.verify.jobs import USUAL_JOBS
+    from scaffold_tools.verify.real import verify_real
+
+    folder = model_folder(inventory)
+    if folder is None or integration.jobs.verify != USUAL_JOBS.verify:
+        return ()
+    check = verify_real(
+        job.lane.session(),
+        integration,
+        folder,
+        config=inventory.config,
+        architecture=architecture,
+        trust_remote_code=job.trust_remote_code,
+        on_progress=say,
+    )
+    return () if check is None else (check,)
 
 
 def stored_form(folder: RunFolder, inventory: Inventory) -> Stored | None:
