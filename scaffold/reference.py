@@ -138,12 +138,29 @@ def dequantise_speed() -> str:
     return "\n".join(_table(head, rows))
 
 
+def gpu_runs() -> str:
+    """What was run on a GPU, from docs/gpu-evidence.json; that nothing was where there is no such file."""
+    file = ROOT / "docs" / "gpu-evidence.json"
+    if not file.is_file():
+        return "**These lanes were never run on a GPU.** Their code runs in the tests over gloo, on a CPU."
+    rows = []
+    for run in json.loads(file.read_text(encoding="utf-8")):
+        passed = sum(check["status"] == "passed" for check in run["checks"])
+        skipped = sum(check["status"] == "skipped" for check in run["checks"])
+        gpus = ", ".join(dict.fromkeys(run["environment"].get("gpus", ())))
+        engine = run["environment"].get("transformer_engine", "?")
+        counts = f"{passed} passed, {skipped} skipped, {len(run['checks']) - passed - skipped} failed"
+        rows.append((run["lane"], f"`{run['bridge']}`", gpus, engine, counts))
+    return "\n".join(_table(("Lane", "Integration", "GPUs", "Transformer Engine", "Checks"), rows))
+
+
 PARTS: tuple[tuple[str, str, Callable[[], str]], ...] = (
     ("README.md", "coverage", coverage),
     ("docs/cli.md", "exit-codes", exit_codes),
     ("docs/cli.md", "commands", commands),
     ("docs/cli.md", "values", values),
     ("docs/checks.md", "checks", checks),
+    ("docs/checks.md", "gpu-runs", gpu_runs),
     ("docs/how-it-works.md", "vocabulary", vocabulary),
     ("docs/quantised.md", "formats", quantised_formats),
     ("docs/quantised.md", "speed", dequantise_speed),

@@ -182,6 +182,11 @@ def diff(text: str, states: Iterable[FileState], *, json: bool) -> None:
         sys.stdout.write(text)
 
 
+def script(text: str) -> None:
+    """A file for another program, as it is."""
+    print(text, end="")
+
+
 def skills(found: Iterable[Skill], *, json: bool) -> None:
     """Each playbook with what it is for."""
     if json:

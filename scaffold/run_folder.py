@@ -29,6 +29,8 @@ FILES = {
     "plan": "plan.json",
     "applied": "applied.json",
     "evidence": "evidence.json",
+    "evidence_gpu": "evidence-gpu.json",
+    "evidence_gpu-multi": "evidence-gpu-multi.json",
     "divergence": "divergence.json",
     "heat_strip": "divergence.html",
     "checklist": "checklist.md",

@@ -69,7 +69,11 @@ class Depth:
 
     locate: bool = False
     static: bool = False
+    keys: bool = False
+    sharded: bool = False
+    """Every usual layout, or those of `layouts`, in real processes."""
     layouts: tuple[Layout, ...] = ()
+    """In real processes; with `static`, by arithmetic, and in processes only with `sharded`."""
 
 
 def verify_bridge(given: HandWritten, progress: Progress, depth: Depth, *, trust_remote_code: bool) -> Outcome:
@@ -112,6 +116,10 @@ def deepen(outcome: Outcome, folder: RunFolder, integration: Integration, job: J
     """The outcome with what was asked for beyond the toys."""
     if depth.static:
         outcome = with_static(outcome, static_checks(folder, integration, job, depth.layouts))
+    if depth.sharded or (depth.layouts and not depth.static):
+        outcome = with_layouts(outcome, _sharded(job, folder, integration, outcome.architecture, depth.layouts))
+    if depth.keys:
+        outcome = with_keys(outcome, _keys(job, folder, integration, outcome.architecture))
     if depth.locate:
         outcome = with_divergence(outcome, _locate(job, folder, integration, outcome.architecture))
     return outcome
@@ -151,10 +159,76 @@ def static_checks(
     return checks
 
 
+def _keys(job: Job, folder: RunFolder, integration: Integration, architecture: str) -> tuple[Check, ...]:
+    """Whether the integration follows the config, key by key; added to the run's evidence."""
+    from scaffold_tools.verify.evidence import Evidence
+    from scaffold_tools.verify.keys import verify_keys
+
+    inventory = look.load_inventory(folder)
+    with job.progress.stage("keys") as stage:
+        found = verify_keys(
+            job.lane.session(),
+            integration,
+            config=inventory.config,
+            architecture=architecture,
+            model_folder=steps.model_folder(inventory),
+            trust_remote_code=job.trust_remote_code,
+            on_progress=stage.note,
+        )
+        stage.result = ", ".join(f"{check.value} keys followed" for check in found.checks)
+    evidence = folder.load("evidence", Evidence)
+    folder.save("evidence", dataclasses.replace(evidence, checks=(*evidence.checks, *found.checks)))
+    return found.checks
+
+
+def with_keys(outcome: Outcome, checks: Sequence[Check]) -> Outcome:
+    """The outcome with what became of the keys."""
+    assert outcome.evidence is not None
+    evidence = dataclasses.replace(outcome.evidence, checks=(*outcome.evidence.checks, *checks))
+    code = exit_code(outcome.gaps, evidence)
+    return dataclasses.replace(outcome, evidence=evidence, proven=evidence.proven, exit_code=code)
+
+
 def _with_static(evidence: Evidence, checks: Sequence[Check]) -> Evidence:
     """What was asked for takes the place of what is looked at unasked."""
     kept = (check for check in evidence.checks if not check.name.startswith("static."))
     return dataclasses.replace(evidence, checks=(*kept, *checks))
+
+
+def _sharded(
+    job: Job, folder: RunFolder, integration: Integration, architecture: str, layouts: Sequence[Layout]
+) -> tuple[Check, ...]:
+    """The integration split over real processes; in the run's evidence it takes the place of the few usual layouts."""
+    from scaffold_tools.verify.evidence import Evidence
+    from scaffold_tools.verify.processes import verify_processes, with_sharded
+
+    inventory = look.load_inventory(folder)
+    with job.progress.stage("sharded") as stage:
+        checks = verify_processes(
+            job.lane.session(),
+            integration,
+            config=inventory.config,
+            architecture=architecture,
+            layouts=layouts or "all",
+            also=(),
+            model_folder=steps.model_folder(inventory),
+            trust_remote_code=job.trust_remote_code,
+            on_progress=stage.note,
+        )
+        stage.result = f"{sum(check.status == 'passed' for check in checks)} of {len(checks)} checks passed"
+    evidence = folder.load("evidence", Evidence)
+    folder.save("evidence", dataclasses.replace(evidence, checks=with_sharded(evidence.checks, checks)))
+    return checks
+
+
+def with_layouts(outcome: Outcome, checks: Sequence[Check]) -> Outcome:
+    """The outcome with other layouts than it had."""
+    from scaffold_tools.verify.processes import with_sharded
+
+    assert outcome.evidence is not None
+    evidence = dataclasses.replace(outcome.evidence, checks=with_sharded(outcome.evidence.checks, checks))
+    code = exit_code(outcome.gaps, evidence)
+    return dataclasses.replace(outcome, evidence=evidence, proven=evidence.proven, exit_code=code)
 
 
 def with_static(outcome: Outcome, checks: Sequence[Check]) -> Outcome:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from scaffold.options import Json, Lane, Run, TrustRemoteCode
+from scaffold.options import Json, Run, TrustRemoteCode
 
 Locate = Annotated[
     bool,
@@ -15,11 +15,29 @@ Locate = Annotated[
 ]
 Static = Annotated[
     bool,
-    typer.Option("--static", help="Also map every tensor of the real model, at full size and without weights."),
+    typer.Option(
+        "--static",
+        help="Map every tensor of the real model, at full size and without weights, also where no header was read.",
+    ),
 ]
-Tp = Annotated[int, typer.Option(min=1, help="With --static: tensor parallel size that has to be possible.")]
-Pp = Annotated[int, typer.Option(min=1, help="With --static: pipeline parallel size that has to be possible.")]
-Ep = Annotated[int, typer.Option(min=1, help="With --static: expert parallel size that has to be possible.")]
+Keys = Annotated[
+    bool, typer.Option("--keys", help="Also change config keys one by one: both models have to move alike.")
+]
+Sharded = Annotated[
+    bool,
+    typer.Option("--sharded", help="Split a toy over real processes, in each usual way that the model can take."),
+]
+Tp = Annotated[int, typer.Option(min=1, help="Tensor parallel size: real processes; with --static, arithmetic.")]
+Pp = Annotated[int, typer.Option(min=1, help="Pipeline parallel size, in the same way.")]
+Ep = Annotated[int, typer.Option(min=1, help="Expert parallel size, in the same way.")]
+Cp = Annotated[int, typer.Option(min=1, help="Context parallel size, of real processes.")]
+Vpp = Annotated[int, typer.Option(min=1, help="Chunks of layers a pipeline stage, of real processes.")]
+Sp = Annotated[bool, typer.Option("--sp", help="With --tp: sequence parallel, too.")]
+Lane = Annotated[
+    str,
+    typer.Option(help="cpu: parity in fp32, which decides; gpu, gpu-multi: bf16 on GPUs, with torchrun."),
+]
+Slurm = Annotated[bool, typer.Option("--slurm", help="Print a script for sbatch that runs the GPU lanes, and stop.")]
 Bridge = Annotated[
     str | None,
     typer.Option(metavar="MODULE:CLASS", help="A bridge that somebody wrote by hand, instead of a run."),
@@ -35,14 +53,20 @@ def run(
     run: Run = None,
     locate: Locate = False,
     static: Static = False,
+    keys: Keys = False,
+    sharded: Sharded = False,
     tp: Tp = 1,
     pp: Pp = 1,
     ep: Ep = 1,
+    cp: Cp = 1,
+    vpp: Vpp = 1,
+    sp: Sp = False,
     bridge: Bridge = None,
     hf: Hf = None,
     repo: BridgeRepo = None,
     path: BridgePath = None,
     lane: Lane = "cpu",
+    slurm: Slurm = False,
     trust_remote_code: TrustRemoteCode = False,
     json: Json = False,
 ) -> int:
@@ -50,7 +74,7 @@ def run(
 
     Import, round trip and logits against the Hugging Face model, on toys with unusual values.
     """
-    from scaffold import report, run_folder, steps, verifying
+    from scaffold import gpu_lane, report, run_folder, verifying
     from scaffold.progress import Progress
     from scaffold_tools.errors import BadInput
     from scaffold_tools.verify.static import Layout
@@ -61,17 +85,29 @@ def run(
         raise BadInput("--repo and --path say where a --bridge lies", hint="a run knows where its own files are")
     if bridge is not None and run is not None:
         raise BadInput("give a run or a --bridge, not both")
-    steps.check_lane(lane)
-    split = Layout(tp, pp, ep)
-    if split != Layout() and not static:
-        raise BadInput("--tp, --pp and --ep go with --static")
-    depth = verifying.Depth(locate, static, (split,) if split != Layout() else ())
-    with Progress() as progress:
-        if bridge is not None and hf is not None:
-            given = verifying.HandWritten(bridge, hf, repo, path)
-            outcome = verifying.verify_bridge(given, progress, depth, trust_remote_code=trust_remote_code)
-        else:
+    gpu_lane.check_lane(lane)
+    split = Layout(tp, pp, ep, cp, vpp, sp)
+    split.check()
+    if lane != "cpu" and (locate or static or keys or sharded or split != Layout()):
+        raise BadInput("--locate, --static, --keys, --sharded and sizes of layouts are of the cpu lane")
+    given = None if bridge is None or hf is None else verifying.HandWritten(bridge, hf, repo, path)
+    if slurm:
+        if given is None:
             folder = run_folder.find(run)
-            outcome = verifying.verify_run(folder, progress, depth, lane=lane, trust_remote_code=trust_remote_code)
+            report.script(gpu_lane.slurm_script(folder.name, gpu_lane.command_of(folder.name), lane))
+        else:
+            report.script(gpu_lane.slurm_script(given.hf, gpu_lane.command_of(given), lane))
+        return 0
+    depth = verifying.Depth(locate, static, keys, sharded, (split,) if split != Layout() else ())
+    trust = trust_remote_code
+    with Progress() as progress:
+        if given is not None and lane == "cpu":
+            outcome = verifying.verify_bridge(given, progress, depth, trust_remote_code=trust)
+        elif given is not None:
+            outcome = gpu_lane.verify_bridge(given, progress, lane, trust_remote_code=trust)
+        elif lane == "cpu":
+            outcome = verifying.verify_run(run_folder.find(run), progress, depth, lane=lane, trust_remote_code=trust)
+        else:
+            outcome = gpu_lane.verify_run(run_folder.find(run), progress, lane, trust_remote_code=trust)
     report.outcome(outcome, json=json)
     return outcome.exit_code

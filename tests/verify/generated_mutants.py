@@ -58,10 +58,21 @@ CONFIGS: dict[str, dict[str, Any]] = {
 }
 """The model that each integration is generated for; `model_type` is the key."""
 
+CONTROLS: dict[str, dict[str, Any]] = {
+    "bamba": _BODY
+    | {"architectures": ["BambaForCausalLM"], "mamba_n_heads": 32, "mamba_d_head": 64, "mamba_n_groups": 1}
+    | {"mamba_d_state": 64, "mamba_expand": 2, "attn_layer_indices": [2, 5]},
+    "qwen3_next": _BODY
+    | {"architectures": ["Qwen3NextForCausalLM"], "head_dim": 128, "num_experts": 32, "num_experts_per_tok": 4}
+    | {"moe_intermediate_size": 512, "shared_expert_intermediate_size": 512, "partial_rotary_factor": 0.25}
+    | {"linear_num_key_heads": 4, "linear_num_value_heads": 8, "linear_key_head_dim": 64, "linear_value_head_dim": 64},
+}
+"""Hybrids, generated as well and held to be right under every seed: Mamba 2, and gated delta nets with experts."""
+
 
 def base(model_type: str) -> Base:
     """The generated bridge of a model type."""
-    architecture = CONFIGS[model_type]["architectures"][0]
+    architecture = (CONFIGS | CONTROLS)[model_type]["architectures"][0]
     for ending in ("ForCausalLM", "LMHeadModel"):
         prefix = architecture.removesuffix(ending)
         if prefix != architecture:

@@ -1,113 +1,169 @@
-"""Writes docs/upstream-parity.json and docs/upstream-parity.md: `python tests/verify/upstream_parity.py [CHECKOUT]`.
+"""Writes docs/upstream-parity.json and docs/upstream-parity.md.
+
+    python tests/verify/upstream_parity.py [--checkout DIR [--core DIR]] [--rows FILE] [TYPE ...]
 
 Megatron-Bridge's own integrations of causal language models, as installed in the lane and, where a checkout is given,
-as that checkout has them: each on the toys of its default config and of the usual variants. What fails is located, and
-where a fix of a line or two is known, that fix is applied to upstream's class and measured again.
+as that checkout has them, on the Megatron-LM that it pins (`--core`): each on the toys of its default config and of
+the usual variants. What fails is located, and the fixes of `upstream_fixes.py` are applied to upstream's own class and
+measured again. Rows go to FILE as they come, and a run goes on where that file ends; with names of types nothing is
+written into docs.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
+import subprocess
 import sys
-import tempfile
-import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "verify")]
 
-from upstream_fixes import FIXES, write_fix  # noqa: E402
+from upstream_fixes import FIXES, Fix, write_fixes  # noqa: E402
+from upstream_rows import Row, Unmeasured, add_row, data, page, read_rows  # noqa: E402
 
 from scaffold import run_folder  # noqa: E402
-from scaffold.lane import EarlyLane  # noqa: E402
 from scaffold.machine import site_packages  # noqa: E402
 from scaffold.matrix.variants import variants_of  # noqa: E402
 from scaffold.targets import find_target  # noqa: E402
-from scaffold_tools.verify.evidence import Evidence  # noqa: E402
+from scaffold_tools.verify.evidence import Check, Evidence  # noqa: E402
 from scaffold_tools.verify.lane import LaneJobFailed, LaneSession  # noqa: E402
 from scaffold_tools.verify.locate import Divergence, locate_divergence  # noqa: E402
 from scaffold_tools.verify.run import Integration, verify_integration  # noqa: E402
 
-ENVIRONMENT = ("No module named", "requires CUDA", "not compiled with CUDA", "Found no NVIDIA driver", "stand-in")
+TOYS = ("a", "b")
+EXPORTED = "config.exported"
+TOWER = re.compile(r"(vision|image|video|audio|speech)\w*_config")
+ENVIRONMENT = re.compile(
+    r"No module named|cannot import name|requires? CUDA|not compiled with CUDA|NVIDIA driver|stand-in|flash.?attn"
+    r"|only supported on (CUDA|GPU)"
+)
 """What an error says that this machine, and not the integration, is the reason for."""
 
 
 @dataclass(frozen=True)
-class Row:
-    """One integration of upstream on one model."""
+class Upstream:
+    """One Megatron-Bridge and the lane that it runs in."""
 
     source: str
-    """`released` or `checkout`."""
-    model_type: str
-    variant: str
-    bridge: str
-    outcome: str
-    """`passes`, `fails`, `environment` (cannot be judged here)."""
-    failed: tuple[str, ...] = ()
-    logits_max_abs: float | None = None
-    round_trip: str = ""
-    reason: str = ""
-    culprit: str = ""
-    """First module whose output differs."""
-    causes: tuple[str, ...] = ()
-    fix: str = ""
-    fixed: bool | None = None
-    """Whether the known fix restored parity; None where none is known."""
+    repo: Path | None
+    session: LaneSession
+    fixes: Path
+    """A folder on the lane's path for fixed classes."""
+
+    def integration(self, module: str | None = None) -> Integration:
+        """Its own class, or the class of a module in `fixes`."""
+        if self.repo is None:
+            return Integration("package", self.fixes, module) if module else Integration("installed")
+        return Integration("checkout", self.repo, module, f"{module}:FixedBridge" if module else None)
 
 
-def measure(session: LaneSession, integration: Integration, config: dict[str, Any], row: Row) -> Row:
-    """Verify one integration, locate what fails, try the known fixes."""
-    architecture = config["architectures"][0]
+def measure(upstream: Upstream, config: dict[str, Any], row: Row) -> Row:
+    """Verify one integration, and locate what fails."""
+    given = {"config": config, "architecture": config["architectures"][0]}
     try:
-        evidence = verify_integration(session, integration, config=config, architecture=architecture)
+        evidence = verify_integration(upstream.session, upstream.integration(), variants=TOYS, **given)
     except LaneJobFailed as error:
-        return replace(
-            row, outcome="environment" if _is_environment(error.what) else "fails", reason=_short(error.what)
-        )
+        return replace(row, outcome=_outcome(error.what), reason=_short(error.what))
     row = replace(row, bridge=evidence.bridge or row.bridge, **_figures(evidence))
-    bad = [check for check in evidence.checks if check.status in ("failed", "error")]
-    if not bad and evidence.proven:
+    bad = _bad(evidence)
+    if _agrees(evidence):
         return replace(row, outcome="passes")
-    reference = [check for check in bad if check.name.startswith("reference.")]
-    first = bad[0] if bad else None
-    reason = "" if first is None else f"{first.name}: {first.detail or first.value}"
-    if reference or _is_environment(reason):
-        return replace(row, outcome="environment", reason=_short(reason))
-    row = replace(row, outcome="fails", reason=_short(reason))
+    reasons = [f"{check.name}: {check.detail or check.value}" for check in bad]
+    reason = _short(reasons[0] if reasons else "no logits were compared")
+    if bad and bad[0].name.startswith("reference."):
+        return replace(row, outcome="no reference", reason=reason)
+    row = replace(row, outcome=_outcome(reason), reason=reason)
+    if row.outcome != "fails":
+        return row
     try:
-        row = replace(
-            row, **_located(locate_divergence(session, integration, config=config, architecture=architecture))
+        return replace(row, **_located(locate_divergence(upstream.session, upstream.integration(), **given)))
+    except LaneJobFailed as error:
+        return replace(row, reason=_short(f"{row.reason}; {error.what}"))
+
+
+def fixed(upstream: Upstream, row: Row) -> Row:
+    """The same after the known fixes for its type: each alone, then two together, until one gives parity."""
+    assert row.config is not None
+    known = [fix for fix in FIXES if fix.applies(row.model_type, row.variant)]
+    if row.restored_by or not known or set(row.tried) == {fix.words for fix in known}:
+        return row
+    for count in range(1, min(len(known), 3) + 1):
+        for chosen in combinations(known, count):
+            if _restores(upstream, row, chosen):
+                return replace(row, tried=_words(known), restored_by=_words(chosen))
+    return replace(row, tried=_words(known))
+
+
+def _restores(upstream: Upstream, row: Row, fixes: tuple[Fix, ...]) -> bool:
+    assert row.config is not None
+    architecture = row.config["architectures"][0]
+    module = write_fixes(upstream.fixes, fixes, row.bridge, architecture)
+    try:
+        evidence = verify_integration(
+            upstream.session,
+            upstream.integration(module),
+            config=row.config,
+            architecture=architecture,
+            variants=TOYS,
         )
     except LaneJobFailed as error:
-        row = replace(row, reason=_short(f"{row.reason}; {error.what}"))
-    return row
+        print(f"  {_words(fixes)}: {_short(error.what)}", file=sys.stderr)
+        return False
+    bad = [f"{check.name} {check.detail[:120]}" for check in _bad(evidence)]
+    print(f"  {_words(fixes)}: {'parity' if _agrees(evidence) else bad[:2]}", file=sys.stderr)
+    return _agrees(evidence)
 
 
-def fixed(session: LaneSession, row: Row, config: dict[str, Any], folder: Path) -> Row:
-    """The same with the first fix that says it is for this failure, applied to upstream's own class."""
-    for fix in FIXES:
-        if row.model_type not in fix.types or (fix.variants and row.variant not in fix.variants):
-            continue
-        module = write_fix(folder, fix, row.bridge, config["architectures"][0], row.variant)
+def _bad(evidence: Evidence) -> list[Check]:
+    """Checks of parity that failed; the config that comes back is another matter."""
+    return [check for check in evidence.checks if check.status in ("failed", "error") and check.name != EXPORTED]
+
+
+def _agrees(evidence: Evidence) -> bool:
+    logits = [check.status for check in evidence.checks if check.name == "logits.max_abs"]
+    return bool(logits) and set(logits) == {"passed"} and not _bad(evidence)
+
+
+def with_own_scalars(upstream: Upstream, row: Row) -> Row:
+    """The same with how far logits are off where scalars are those of the config."""
+    assert row.config is not None
+    if row.outcome != "fails" or row.variant != "base" or row.own_scalars is not None:
+        return row
+    try:
         evidence = verify_integration(
-            session, Integration("package", folder, module), config=config, architecture=config["architectures"][0]
+            upstream.session,
+            upstream.integration(),
+            config=row.config,
+            architecture=row.config["architectures"][0],
+            variants=TOYS,
+            own_scalars=True,
         )
-        row = replace(row, fix=fix.words, fixed=evidence.proven)
-        if row.fixed:
-            break
-    return row
+    except LaneJobFailed:
+        return replace(row, own_scalars="nothing runs")
+    logits = [check.value for check in evidence.checks if check.name == "logits.max_abs"]
+    numbers = [one for one in logits if isinstance(one, float)]
+    return replace(row, own_scalars=max(numbers) if numbers else "nothing is compared")
+
+
+def _words(fixes: Any) -> tuple[str, ...]:
+    return tuple(fix.words for fix in fixes)
 
 
 def _figures(evidence: Evidence) -> dict[str, Any]:
-    bad = tuple(dict.fromkeys(check.name for check in evidence.checks if check.status in ("failed", "error")))
+    bad = tuple(dict.fromkeys(check.name for check in _bad(evidence)))
+    exported = {check.status for check in evidence.checks if check.name == EXPORTED} - {"skipped"}
     logits = [check.value for check in evidence.checks if check.name == "logits.max_abs"]
     trips = {check.status for check in evidence.checks if check.name == "round_trip.exact"}
     return {
         "failed": bad,
         "logits_max_abs": max((one for one in logits if isinstance(one, float)), default=None),
+        "exported": "" if not exported else "equal" if exported == {"passed"} else "differs",
         "round_trip": "exact" if trips == {"passed"} else ", ".join(sorted(trips)),
     }
 
@@ -118,93 +174,112 @@ def _located(divergence: Divergence) -> dict[str, Any]:
     return {"culprit": found.culprit if found else "", "causes": causes}
 
 
-def _is_environment(text: str) -> bool:
-    return any(word in text for word in ENVIRONMENT)
+def _outcome(text: str) -> Any:
+    return "not measurable" if ENVIRONMENT.search(text) else "fails"
 
 
 def _short(text: str) -> str:
-    return re.sub(r"/\S*/site-packages/|/tmp/\S*?/", "", " ".join(text.split()))[:300]
+    return re.sub(r"(/\S*?)?/(site-packages|src)/|/tmp/\S*?/", "", " ".join(text.split()))[:300]
 
 
-def sweep(source: str, repo: Path | None, lane: EarlyLane, folder: Path, only: list[str]) -> list[Row]:
-    """All types that this Megatron-Bridge has an integration for."""
+def sweep(upstream: Upstream, file: Path, only: list[str]) -> None:
+    """All types that this Megatron-Bridge has an integration for; what FILE has already is not measured again."""
     target = find_target("megatron-bridge")
-    profile = target.read_profile(repo, site_packages())
-    integration = Integration("installed") if repo is None else Integration("checkout", repo)
-    rows = []
-    for listed in lane.call("causal_types", {"action": "list"})["types"]:
-        model_type = str(listed["model_type"])
-        if only and model_type not in only:
+    profile = target.read_profile(upstream.repo, site_packages())
+    done = read_rows(file)
+    for listed in upstream.session.call("causal_types", {"action": "list"})["types"]:
+        model_type, architecture = str(listed["model_type"]), str(listed["architecture"])
+        bridge = target.supported_by(profile, architecture, None)
+        if bridge is None or (only and model_type not in only):
             continue
-        described = lane.call("causal_types", {"action": "describe", "model_type": model_type})
-        config = described.get("config")
-        bridge = target.supported_by(profile, described["architecture"]) if config else None
-        if bridge is None:
-            continue
-        for variant, changed in [("base", config), *variants_of(config, every=False)]:
-            changed = changed | {"architectures": [described["architecture"]]}
-            row = measure(lane.session(), integration, changed, Row(source, model_type, variant, bridge, ""))
-            if row.outcome == "fails" and repo is None:
-                row = fixed(lane.session(), row, changed, folder / f"{model_type}-{len(rows)}")
-            rows.append(row)
-            print(
-                f"{source:9} {model_type:20} {variant:32} {row.outcome:12} {row.culprit} {row.reason[:90]}",
-                file=sys.stderr,
-            )
-    return rows
+        config = upstream.session.call("causal_types", {"action": "describe", "model_type": model_type})["config"]
+        for variant, changed in [("base", config), *variants_of(config, every=False)] if config else []:
+            changed = changed | {"architectures": [architecture]}
+            row = Row(upstream.source, model_type, variant, bridge, "fails", config=changed)
+            before = done.get(row.key)
+            if before is None and (tower := _tower(config)):
+                row = replace(row, outcome="not measurable", reason=f"a text model inside another one: {tower}")
+            elif before is None:
+                row = measure(upstream, changed, row)
+            else:
+                row = before
+            after = with_own_scalars(upstream, fixed(upstream, row)) if row.outcome == "fails" else row
+            if before is None or after != before:
+                add_row(file, after)
+                print(_told(after), file=sys.stderr, flush=True)
 
 
-def page(rows: list[Row], versions: dict[str, str], seconds: float) -> str:
-    """The Markdown page."""
-    lines = ["# Parity of Megatron-Bridge's own integrations", ""]
-    for source in dict.fromkeys(row.source for row in rows):
-        mine = [row for row in rows if row.source == source]
-        passing = sum(row.outcome == "passes" for row in mine)
-        types = {row.model_type for row in mine}
-        whole = sum(all(row.outcome == "passes" for row in mine if row.model_type == one) for one in types)
-        silent = sum(row.outcome == "fails" and row.round_trip == "exact" for row in mine)
-        aside = sum(row.outcome == "environment" for row in mine)
-        lines += [
-            f"{source}: {passing} of {len(mine)} models pass ({len(types)} types and their usual variants;"
-            f" {whole} types pass in all). {silent} fail with an exact round trip."
-            f" {aside} cannot be judged on this machine.",
-            "",
-        ]
-    lines += [
-        f"Measured with {', '.join(f'{name} {version}' for name, version in versions.items())}, in {seconds:.0f} s,"
-        " on toys whose every scalar is unusual: what fails here may be right for the published checkpoint whose"
-        " numbers are the defaults. To repeat it: `python tests/verify/upstream_parity.py [CHECKOUT]`."
-        " As data: [upstream-parity.json](upstream-parity.json).",
-        "",
-        "| Source | Type | Variant | Outcome | Logits, max abs | Round trip | First divergence | Cause | Fix tried |",
-        "| --- | --- | --- | --- | ---: | --- | --- | --- | --- |",
-    ]
-    for row in rows:
-        logits = "" if row.logits_max_abs is None else f"{row.logits_max_abs:.1e}"
-        cause = "; ".join(row.causes) or row.reason
-        tried = "" if row.fixed is None else f"{row.fix}: {'parity restored' if row.fixed else 'not enough'}"
-        where = f"`{row.culprit}`" if row.culprit else ""
-        cells = (row.source, row.model_type, row.variant, row.outcome, logits, row.round_trip, where, cause, tried)
-        lines.append(f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |")
-    return "\n".join(lines) + "\n"
+def _tower(config: dict[str, Any]) -> str | None:
+    """The key of what makes a model take more than text."""
+    return next((key for key in config if TOWER.fullmatch(key)), None)
+
+
+def _told(row: Row) -> str:
+    where = f"{row.culprit} {row.reason[:90]}"
+    return f"{row.source:9} {row.model_type:20} {row.variant:28} {row.outcome:14} {where} {row.restored_by}"
+
+
+def unmeasured(source: str, repo: Path | None, measured: set[str]) -> list[Unmeasured]:
+    """Registered architectures that no row is about, each with the reason."""
+    lane = site_packages()
+    assert lane is not None
+    models = lane / "transformers" / "models"
+    code = "\n".join(path.read_text(encoding="utf-8") for path in models.glob("*/modeling_*.py"))
+    classes = set(re.findall(r"^class (\w+)\(", code, re.MULTILINE))
+    found = []
+    for one in find_target("megatron-bridge").read_profile(repo, lane).registrations:
+        if one.architecture in measured:
+            continue
+        here = one.architecture in classes
+        why = "takes more than text" if here else "not in this transformers: the model brings its own code"
+        found.append(Unmeasured(source, one.architecture, one.name, why))
+    return sorted(found, key=lambda one: (one.why, one.architecture))
+
+
+def _versions(session: LaneSession, repo: Path | None, core: Path | None) -> dict[str, str]:
+    listed = dict(session.call("echo", {})["versions"])
+    versions = {name: str(listed[name]) for name in ("megatron-bridge", "megatron-core", "transformers", "torch")}
+    for name, folder in (("megatron-bridge", repo), ("megatron-core", core)):
+        if folder is not None:
+            versions[name] = _commit(folder)
+    return versions
+
+
+def _commit(folder: Path) -> str:
+    git = ["git", "-C", str(folder), "log", "-1", "--format=%h of %cs"]
+    found = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
+    return found or "of a folder without history"
 
 
 def main(arguments: list[str]) -> int:
-    """Measure and write the documents; with names of types, those alone, and nothing is written."""
-    repos = [Path(one) for one in arguments if Path(one).is_dir()]
-    only = [one for one in arguments if not Path(one).is_dir()]
-    started = time.monotonic()
-    with tempfile.TemporaryDirectory() as name, EarlyLane() as lane:
-        lane.start(Path(name) / "lane.log")
-        versions = lane.call("echo", {})["versions"]
-        rows = sweep("released", None, lane, Path(name), only)
-        for repo in repos:
-            rows += sweep("checkout", repo, lane, Path(name), only)
-    if not only:
+    """Measure, and write the documents."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--checkout", type=Path)
+    parser.add_argument("--core", type=Path, help="the Megatron-LM that the checkout pins")
+    parser.add_argument("--rows", type=Path, default=ROOT / ".scaffold" / "upstream-parity.jsonl")
+    parser.add_argument("types", nargs="*")
+    given = parser.parse_args(arguments)
+    given.rows.parent.mkdir(parents=True, exist_ok=True)
+    fixes = given.rows.with_suffix(".fixes")
+    fixes.mkdir(exist_ok=True)
+    versions, left = {}, []
+    for source, repo, core in (("released", None, None), ("main", given.checkout, given.core)):
+        if source == "main" and repo is None:
+            continue
+        path = [fixes, *([core] if core else [])]
+        with LaneSession(given.rows.with_suffix(".log"), extra_path=path) as session:
+            versions[source] = _versions(session, repo, core)
+            sweep(Upstream(source, repo, session, fixes), given.rows, given.types)
+        rows = [row for row in read_rows(given.rows).values() if row.source == source]
+        measured = {row.config["architectures"][0] for row in rows if row.config}
+        left += unmeasured(source, repo, measured)
+    rows = list(read_rows(given.rows).values())
+    if not given.types:
         docs = ROOT / "docs"
-        data = {"versions": versions, "rows": [asdict(row) for row in rows]}
-        run_folder.write_atomically(docs / "upstream-parity.json", json.dumps(data, indent=1) + "\n")
-        run_folder.write_atomically(docs / "upstream-parity.md", page(rows, versions, time.monotonic() - started))
+        run_folder.write_atomically(
+            docs / "upstream-parity.json", json.dumps(data(rows, left, versions), indent=1) + "\n"
+        )
+        run_folder.write_atomically(docs / "upstream-parity.md", page(rows, left, versions))
     print(f"{sum(row.outcome == 'passes' for row in rows)} of {len(rows)} pass")
     return 0
 

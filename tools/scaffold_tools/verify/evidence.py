@@ -41,5 +41,6 @@ class Evidence:
     def proven(self) -> bool:
         """True when checks ran, at least one compared logits, and none failed or broke."""
         bad = any(check.status in ("failed", "error") for check in self.checks)
-        logits = any(check.name.startswith("logits.") and check.status == "passed" for check in self.checks)
+        compared = [check for check in self.checks if check.name.startswith(("logits.", "gpu.logits"))]
+        logits = any(check.status == "passed" for check in compared)
         return logits and not bad

@@ -71,6 +71,7 @@ def verify_integration(
     command: str = "",
     stored: Stored | None = None,
     script: Path | None = None,
+    own_scalars: bool = False,
 ) -> Evidence:
     """Verify an integration on toys of a model; a check that fails is a result, not an exception.
 
@@ -90,6 +91,7 @@ def verify_integration(
         command: what repeats this verification; goes into the evidence.
         stored: how the real checkpoint stores its weights; None where they are not quantised.
         script: the generated script that writes an unquantised copy, where there is one.
+        own_scalars: toys keep the model's own scalars; that shows what a mistake means for them, and proves nothing.
 
     Raises:
         LaneJobFailed: the job itself broke (a package that does not import, a crash, a timeout).
@@ -112,6 +114,7 @@ def verify_integration(
                 command=command,
                 stored=stored,
                 script=script,
+                own_scalars=own_scalars,
             )
     integration = Integration.of(integration)
     started = time.monotonic()
@@ -125,6 +128,7 @@ def verify_integration(
         "model_folder": str(model_folder.resolve()) if model_folder else None,
         "trust_remote_code": trust_remote_code,
         "stored": stored_request(stored, config),
+        "own_scalars": own_scalars,
         "script": str(script.resolve()) if script is not None and script.is_file() else None,
     }
     answer = lane.call(integration.jobs.verify, request, timeout=timeout, on_progress=on_progress)

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from toys import toy as toys
+from toys.own_scalars import with_own_scalars
 from toys.reach import reach_clamps
 from toys.rows import LANGUAGE_CONFIGS
 from toys.shrink import shrink_unknown, vocabulary
@@ -71,6 +72,8 @@ def toy_config(request: dict[str, Any], variant: str) -> dict[str, Any]:
     raw = {**request["config"], "architectures": [request["architecture"]]}
     multiple = int(request.get("layers_multiple", 1))
     config = toys.prepare(raw, variant, trusted, source, multiple)
+    if request.get("own_scalars"):
+        config = with_own_scalars(config, toys.complete(raw, trusted, source))
     if not trusted:
         return config
 

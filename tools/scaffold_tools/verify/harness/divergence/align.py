@@ -65,7 +65,8 @@ class Index:
 
 
 def _key(row: torch.Tensor) -> bytes:
-    return bytes(row.contiguous().view(torch.uint8).numpy().tobytes())
+    dense = row.new_empty(row.shape).copy_(row)  # a row of one number counts as contiguous whatever its stride is
+    return bytes(dense.view(torch.uint8).numpy().tobytes())
 
 
 def _is_turned(model: Any, name: str) -> bool:
