@@ -304,6 +304,7 @@ def prove(
     Returns:
         The evidence, and whether it was reused.
     """
+    from scaffold import checkpoint
     from scaffold.fingerprint import fingerprint
     from scaffold.machine import site_packages
     from scaffold_tools.verify.run import verify_integration
@@ -330,8 +331,8 @@ def prove(
             stored=stored,
             script=copy_script(folder, integration),
         )
-        beyond = full_size(job, inventory, integration, architecture, stage.note)
-        beyond += with_real_weights(job, inventory, integration, architecture, stage.note)
+        subject = checkpoint.Subject(integration, inventory, architecture, model_folder(inventory))
+        beyond = checkpoint.measure(job, subject, stage.note)
         apart = in_processes(job, inventory, integration, evidence, stage.note)
         environment = {**evidence.environment, "inputs_sha256": key}
         checks = (*evidence.checks, *beyond, *apart)
@@ -367,56 +368,6 @@ def in_processes(
         )
     except LaneJobFailed as failed:
         return (Check("sharded.build", "error", detail=failed.message),)
-
-
-def full_size(
-    job: Job, inventory: Inventory, integration: Integration, architecture: str, say: Callable[[str], None]
-) -> tuple[Check, ...]:
-    """The integration against the real checkpoint's own table, where headers were read: seconds, and no weights.
-
-    Where the model of full size does not build, that is a check that broke, and the toys' figures stand.
-    """
-    from scaffold_tools.verify.jobs import USUAL_JOBS
-    from scaffold_tools.verify.lane import LaneJobFailed
-    from scaffold_tools.verify.static import USUAL_LAYOUTS, build_failed, verify_static
-
-    tensors = inventory.tensors
-    if tensors is None or tensors.origin != "headers" or integration.jobs.static != USUAL_JOBS.static:
-        return ()
-    try:
-        return verify_static(
-            job.lane.session(),
-            integration,
-            config=inventory.config,
-            architecture=architecture,
-            tensors=tensors,
-            layouts=USUAL_LAYOUTS,
-            on_progress=say,
-        )
-    except LaneJobFailed as error:
-        return (build_failed(error),)
-
-
-def with_real_weights(
-    job: Job, inventory: Inventory, integration: Integration, architecture: str, say: Callable[[str], None]
-) -> tuple[Check, ...]:
-    """What both models write on, where the model's folder holds its weights and a tokenizer, and memory is enough."""
-    from scaffold_tools.verify.jobs import USUAL_JOBS
-    from scaffold_tools.verify.real import verify_real
-
-    folder = model_folder(inventory)
-    if folder is None or integration.jobs.verify != USUAL_JOBS.verify:
-        return ()
-    check = verify_real(
-        job.lane.session(),
-        integration,
-        folder,
-        config=inventory.config,
-        architecture=architecture,
-        trust_remote_code=job.trust_remote_code,
-        on_progress=say,
-    )
-    return () if check is None else (check,)
 
 
 def stored_form(folder: RunFolder, inventory: Inventory) -> Stored | None:

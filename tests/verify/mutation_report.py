@@ -4,7 +4,7 @@
 
 With names, the mistakes whose names contain one of them; with `--right`, right integrations alone. Neither writes
 documents. Every deliberate mistake goes through verification and through the search for the first divergence; every
-integration without one goes through verification with other seeds. The exit code is 1 when a mistake is not caught, or a
+integration without one goes through verification with other seeds. The exit code is 1 when a mistake is not caught, a
 right integration raises an alarm, or fewer than nine in ten of the mistakes that change logits are located.
 """
 

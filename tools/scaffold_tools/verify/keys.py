@@ -20,7 +20,7 @@ class Keys:
     checks: tuple[Check, ...]
     """`config.keys`."""
     keys: dict[str, str]
-    """`follows`, `ignored`, `differs`, `refused` by the integration; `still`: moves nothing; `tensors`: changes them."""
+    """`follows`, `ignored`, `differs`, `refused` by the integration; `still` moves nothing, `tensors` changes them."""
 
 
 def verify_keys(
