@@ -11,6 +11,7 @@ from typing import Any, Literal
 Outcome = Literal["passes", "fails", "no reference", "not measurable"]
 CONFIRMED = "a fix of a line or two restores parity"
 OPEN = "difference, cause not confirmed"
+UNTRIED = f"{OPEN}: no short fix is known"
 
 
 @dataclass(frozen=True)
@@ -179,7 +180,7 @@ def _failing(row: Row) -> str:
     logits = "" if row.logits_max_abs is None else f"{row.logits_max_abs:.1e}"
     where = f"`{row.culprit}`" if row.culprit else ""
     cause = "; ".join(row.restored_by or row.causes[:1]) or row.reason
-    confirmed = "yes" if row.restored_by else OPEN
+    confirmed = "yes" if row.restored_by else OPEN if row.tried else UNTRIED
     own = f"{row.own_scalars:.1e}" if isinstance(row.own_scalars, float) else row.own_scalars or ""
     figures = (logits, own) if row.variant == "base" else (row.variant, logits)
     return _line(row.source, row.model_type, *figures, row.round_trip, where, cause, confirmed)
