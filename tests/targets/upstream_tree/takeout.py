@@ -9,6 +9,8 @@ from __future__ import annotations
 import ast
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -290,6 +292,16 @@ def _forget_names(path: Path, found: Iterable[Imported], gone: set[str], names: 
     after = "".join(line for number, line in enumerate(lines, 1) if line is not None and number not in dropped)
     if after != text:
         path.write_text(after)
+        _tidy(path)
+
+
+def _tidy(path: Path) -> None:
+    """What the checkout's linter would ask of whoever took the names out."""
+    root = next(parent for parent in path.parents if parent.name == "src").parent
+    settings = ["--config", str(root / "ruff.toml")] if (root / "ruff.toml").is_file() else ["--isolated"]
+    ruff = str(Path(sys.executable).parent / "ruff")
+    subprocess.run([ruff, "check", "-q", "--no-cache", "--select", "I", "--fix", *settings, str(path)], check=True)
+    subprocess.run([ruff, "format", "-q", "--no-cache", *settings, str(path)], check=True)
 
 
 def package_gone(imported: str, module: str, path: Path) -> bool:
@@ -337,7 +349,7 @@ def _forget_pages(root: Path, pages: set[str]) -> None:
             if "fern" in page.parts:
                 continue
             lines = page.read_text().splitlines(keepends=True)
-            kept = [line for line in lines if not _leads_to(line, page, root, pages)]
+            kept = [left for line in lines if (left := _without_links(line, page, root, pages)) is not None]
             if kept == lines:
                 continue
             page.write_text("".join(kept))
@@ -348,15 +360,24 @@ def _forget_pages(root: Path, pages: set[str]) -> None:
         pages = emptied
 
 
-def _leads_to(line: str, page: Path, root: Path, pages: set[str]) -> bool:
-    targets = _LINK.findall(line)
-    if re.fullmatch(r"\s*[\w./-]+\.md\s*", line):
-        targets.append(line.strip())
-    for target in targets:
+def _without_links(line: str, page: Path, root: Path, pages: set[str]) -> str | None:
+    """A line without its links to pages that are gone; None where it was about nothing else."""
+
+    def is_gone(target: str) -> bool:
         place = (page.parent / target).resolve()
-        if place.is_relative_to(root.resolve()) and str(place.relative_to(root.resolve())) in pages:
-            return True
-    return False
+        return place.is_relative_to(root.resolve()) and str(place.relative_to(root.resolve())) in pages
+
+    if re.fullmatch(r"\s*[\w./-]+\.md\s*", line):
+        return None if is_gone(line.strip()) else line
+    targets = _LINK.findall(line)
+    gone = {target for target in targets if is_gone(target)}
+    if not gone:
+        return line
+    if gone == set(targets):
+        return None
+    for target in gone:
+        line = re.sub(rf"(, )?\[[^\[\]]*\]\({re.escape(target)}[^)]*\)", "", line)
+    return line.replace("| , ", "| ")
 
 
 def _functional(root: Path, architecture: str, importing: Iterable[str]) -> list[str]:

@@ -91,6 +91,7 @@ FILES = {
     "docs/models/tide/index.md": "tide.md\nneap.md\n\n| Tide | [tide.md](tide.md) |\n| Neap | [neap.md](neap.md) |\n",
     "docs/models/tide/tide.md": "# Tide\n",
     "docs/models/tide/neap.md": "# Neap\n",
+    "docs/models/README.md": "| Sea | [Tide](tide/tide.md), [Neap](tide/neap.md) |\n",
     "README.md": "| [Neap](docs/models/tide/neap.md) |\n| [Tide](docs/models/tide/tide.md) |\n",
 }
 
@@ -136,6 +137,7 @@ def test_the_model_beside_it_stays_whole(tree: Path) -> None:
     for path in (f"{MODELS}/tide/neap_bridge.py", f"{MODELS}/tide/common.py", "docs/models/tide/neap.md"):
         assert (tree / path).read_text() == textwrap.dedent(FILES[path])
     assert (tree / "README.md").read_text() == "| [Neap](docs/models/tide/neap.md) |\n"
+    assert (tree / "docs/models/README.md").read_text() == "| Sea | [Neap](tide/neap.md) |\n"
     matrix = ast.parse((tree / "tests/unit_tests/models/test_autobridge_registration_matrix.py").read_text())
     expected, strings = (ast.literal_eval(node.value) for node in matrix.body if isinstance(node, ast.Assign))
     assert list(expected) == ["NeapForCausalLM"] and strings == {"NeapForCausalLM"}

@@ -1,0 +1,32 @@
+# Copyright (c) 2026, NVIDIA CORPORATION.  All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+# ruff: noqa: F401
+"""Short names of the DeepseekV3 671B-A38B recipes."""
+
+from megatron.bridge.recipes.deepseek_v3.h100.deepseek_v3_671b_a38b import (
+    deepseek_v3_671b_a38b_peft_32gpu_h100_bf16_config as deepseek_v3_671b_a38b_peft_config,
+)
+from megatron.bridge.recipes.deepseek_v3.h100.deepseek_v3_671b_a38b import (
+    deepseek_v3_671b_a38b_pretrain_256gpu_h100_bf16_config as deepseek_v3_671b_a38b_pretrain_config,
+)
+from megatron.bridge.recipes.deepseek_v3.h100.deepseek_v3_671b_a38b import (
+    deepseek_v3_671b_a38b_sft_256gpu_h100_bf16_config as deepseek_v3_671b_a38b_sft_config,
+)
+
+
+__all__ = [
+    "deepseek_v3_671b_a38b_peft_config",
+    "deepseek_v3_671b_a38b_pretrain_config",
+    "deepseek_v3_671b_a38b_sft_config",
+]
