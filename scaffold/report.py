@@ -128,22 +128,32 @@ def _next(result: Outcome) -> Iterable[str]:
 
 
 def _checks_table(evidence: Evidence) -> Table:
-    """One row a check, one column a toy."""
+    """One row a check with a column for each canary toy; what was measured on something else has rows of its own."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
-    names = dict.fromkeys(check.name for check in evidence.checks)
-    toys = dict.fromkeys(check.toy for check in evidence.checks)
+    canaries = [toy for toy in dict.fromkeys(check.toy for check in evidence.checks) if toy.startswith("canary-")]
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for column in ("check", *(toy or "result" for toy in toys), "limit"):
+    for column in ("check", *(canaries or ["result"]), "limit"):
         table.add_column(column, overflow="fold")
-    for name in names:
-        found = {check.toy: check for check in evidence.checks if check.name == name}
-        limits = dict.fromkeys(_number(check.threshold) for check in found.values() if check.threshold is not None)
-        cells = [Text(*_cell(found[toy])) if toy in found else Text("") for toy in toys]
-        table.add_row(Text(name), *cells, Text(" ".join(limits)))
+    for name in dict.fromkeys(check.name for check in evidence.checks):
+        checks = [check for check in evidence.checks if check.name == name]
+        found = {check.toy: check for check in checks if check.toy in canaries}
+        if found:
+            cells = [Text(*_cell(found[toy])) if toy in found else Text("") for toy in canaries]
+            table.add_row(Text(name), *cells, Text(_limits(found.values())))
+        for check in checks:
+            if check.toy not in canaries:
+                label = f"{name}, {check.toy}" if check.toy else name
+                table.add_row(
+                    Text(label), Text(*_cell(check)), *[Text("")] * (len(canaries) - 1), Text(_limits([check]))
+                )
     return table
+
+
+def _limits(checks: Iterable[Check]) -> str:
+    return " ".join(dict.fromkeys(_number(check.threshold) for check in checks if check.threshold is not None))
 
 
 def _cell(check: Check) -> tuple[str, str]:
