@@ -44,6 +44,20 @@ def unsaved(model):
     model.decoder.final_layernorm.sharded_state_dict = lambda *args, **kwargs: {{}}
 
 
+def whole(linear):
+    from megatron.core.transformer.utils import make_sharded_tensors_for_checkpoint
+
+    def sharded(prefix="", sharded_offsets=(), metadata=None):
+        state = linear.state_dict(prefix="", keep_vars=True)
+        return make_sharded_tensors_for_checkpoint(state, prefix, {{}}, sharded_offsets)
+
+    linear.sharded_state_dict = sharded
+
+
+def refuse():
+    raise NotImplementedError("this block is whole")
+
+
 @MegatronModelBridge.register_bridge(source={architecture}, target=GPTModel)
 class TestedBridge({bridge}):
     def provider_bridge(self, hf_pretrained):
@@ -123,6 +137,14 @@ WRONG_EXPERT = (
     'if isinstance(hf_param, dict) and "experts" in str(hf_param) else hf_param'
 )
 
+REFUSAL = Fault(
+    "refuses",
+    (),
+    change="parallel_state.get_tensor_model_parallel_world_size() > 1 and refuse()",
+    layouts=(*TENSORS, Layout(pp=2)),
+)
+"""A limit that the code names itself: no mistake."""
+
 FAULTS: tuple[Fault, ...] = (
     Fault("gate_and_up_cut_where_they_meet", ("sharded.logits",), mappings=WRONG_GATE, layouts=TENSORS),
     Fault("column_parallel_where_a_row_is_meant", ("sharded.import",), mappings=WRONG_OUT, layouts=TENSORS),
@@ -153,6 +175,12 @@ FAULTS: tuple[Fault, ...] = (
         "a_parameter_that_is_not_saved",
         ("saved.exact",),
         change="None if final is None else unsaved(model)",
+        also=("saved",),
+    ),
+    Fault(
+        "a_split_that_the_checkpoint_does_not_tell",
+        ("saved.resharded",),
+        change="None if final is None else whole(model.decoder.layers[0].self_attention.linear_proj)",
         also=("saved",),
     ),
     Fault(

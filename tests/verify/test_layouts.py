@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from ranks.layouts import CHOICES, LAYERS_MULTIPLE, RULES, Layout, Numbers, chosen, hindrance
+from ranks.layouts import CHOICES, LAYERS_MULTIPLE, RULES, Layout, Numbers, chosen, fitted, hindrance
 from toys.layers import chosen_layers
 from toys.toy import shrink_config
 
@@ -50,6 +50,14 @@ def test_every_rule_hinders_something() -> None:
 
 def test_a_key_value_head_may_be_on_several_ranks() -> None:
     assert hindrance(Layout(tp=8), Numbers(heads=8, groups=1, experts=0, layers=4)) == ""
+
+
+def test_experts_with_biases_stay_whole() -> None:
+    biased = Numbers(heads=16, groups=8, experts=64, layers=28, expert_biases=True)
+    assert fitted(Layout(tp=2, sp=True), biased).tp_of_experts == 1
+    assert fitted(Layout(tp=2, sp=True), EXPERTS).tp_of_experts == 2
+    assert fitted(Layout(tp=2, ep=2, sp=True), EXPERTS).tp_of_experts == 1
+    assert fitted(Layout(tp=2, sp=True), biased).name == "tp2 sp"
 
 
 def test_the_few_are_layouts_that_the_model_can_take() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from process_mutants import BRIDGES, DENSE, EXPERTS, FAULTS, Fault, config_of, write_faulty
+from process_mutants import BRIDGES, DENSE, EXPERTS, FAULTS, REFUSAL, Fault, config_of, write_faulty
 
 from scaffold.cli import run
 from scaffold_tools.errors import BadInput
@@ -45,17 +45,29 @@ def test_a_tied_model_is_the_same_on_two_ranks_from_disk_and_after_training(lane
     checks = prove(lane, DENSE)
     assert {check.status for check in checks} == {"passed"}, bad(checks)
     assert {check.name for check in checks} == {kind.name for kind in CHECKS if kind.name.startswith(KINDS)}
-    assert {check.toy for check in checks} == {"tp2 sp", "pp2 vpp2", "one process"}
+    assert {check.toy for check in checks} == {"tp2 sp", "pp2 vpp2", "one process", "tp2 sp to one process"}
 
 
 @pytest.mark.lane
 @pytest.mark.parametrize("config", [DENSE, EXPERTS] if EVERY else [EXPERTS], ids=lambda one: one["model_type"])
 def test_experts_are_shared_out(lane: LaneSession, config: dict[str, Any]) -> None:
-    checks = prove(lane, config, layouts="all" if EVERY else (Layout(ep=2), Layout(cp=2)), also=("saved",))
+    layouts = "all" if EVERY else (Layout(ep=2), Layout(cp=2), Layout(tp=2))
+    checks = prove(lane, config, layouts=layouts, also=("saved",))
     assert not bad(checks)
-    skipped = [check for check in checks if check.status == "skipped"]
-    assert [(check.name, check.toy) for check in skipped] == [("sharded.build", "cp2")]
-    assert "refused: the stand-in has no context parallelism" in skipped[0].detail
+    skipped = [(check.name, check.toy) for check in checks if check.status == "skipped"]
+    assert skipped == ([] if EVERY else [("sharded.build", "tp2")])
+
+
+@pytest.mark.lane
+def test_a_layout_that_code_refuses_is_a_named_limit(lane: LaneSession, tmp_path: Path) -> None:
+    package = Integration("package", tmp_path, write_faulty(tmp_path, REFUSAL))
+    checks = prove(lane, DENSE, package, layouts=REFUSAL.layouts, also=())
+    assert not bad(checks)
+    tensors = [check for check in checks if check.toy == "tp2 sp"]
+    assert [(check.name, check.status, check.detail) for check in tensors] == [
+        ("sharded.build", "skipped", "refused: this block is whole")
+    ]
+    assert {check.status for check in checks if check.toy == "pp2"} == {"passed"}
 
 
 @pytest.mark.lane

@@ -149,5 +149,5 @@ def test_static_checks_are_part_of_the_evidence(
     kept = json.loads((Path(outcome["run_folder"]) / "evidence.json").read_text())
     for evidence in (outcome["evidence"], kept):
         assert [one["value"] for one in evidence["checks"] if one["name"] == "static.layout"] == ["tp2 pp1 ep1"]
-    assert run(["verify", "--tp", "2"]) == 2
-    assert "go with --static" in capsys.readouterr().err
+    assert run(["verify", "--vpp", "2"]) == 2
+    assert "--vpp is chunks of each stage" in capsys.readouterr().err

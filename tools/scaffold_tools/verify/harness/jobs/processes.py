@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import progress
+import torch
 from checks.measured import Broken, Checks, Clock, names
 from checks.reference import make_reference
 from checks.tolerances import GRADIENTS
@@ -17,7 +18,7 @@ from echo import versions
 from mcore.absent import absent_packages
 from mcore.integration import register
 from mcore.no_cuda import neutralise
-from ranks.layouts import LAYERS_MULTIPLE, Layout, Numbers, chosen, hindrance
+from ranks.layouts import LAYERS_MULTIPLE, Layout, Numbers, chosen, fitted, hindrance
 from ranks.processes import RankFailed, Work, run_ranks
 from ranks.saved import work_read, work_write
 from ranks.sharded import work, work_alone
@@ -31,6 +32,9 @@ __all__ = ["preload", "run"]
 SHARDED = ("sharded.build", "sharded.import", "sharded.logits", "sharded.export", "sharded.gradients")
 """Every check of one layout, in the order in which they run."""
 SAVED = ("saved.exact", "saved.logits")
+RESHARDED = ("saved.resharded",)
+SAVING = Layout(tp=2, sp=True)
+"""What a checkpoint is written by that one process has to put together."""
 TRAINED = ("trained.gradients", "trained.loss", "trained.logits")
 CHECKPOINTING = "megatron.bridge.training.model_load_save"
 VARIANT = "a"
@@ -74,6 +78,8 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
         checks.done += _sharded(_layouts(request["layouts"], own or toy), toy, own or toy, subject)
     if request.get("saved"):
         _saved(subject, checks)
+        if not (hindrance(SAVING, toy) or (own and hindrance(SAVING, own))):
+            _resharded(subject, fitted(SAVING, toy), checks)
     if request.get("trained"):
         _trained(subject, checks)
     return {"checks": checks.done, "environment": versions()}
@@ -85,12 +91,18 @@ def _subject(request: dict[str, Any], workdir: Path) -> Subject:
     return Subject(
         folder=reference.folder,
         model=reference.model,
-        tokens=reference.tokens,
+        tokens=_unpadded(reference.tokens, reference.model),
         vocabulary=reference.logits.shape[-1],
         limit=reference.limit,
         trust_remote_code=bool(request.get("trust_remote_code")),
         timeout=float(request.get("seconds") or SECONDS),
     )
+
+
+def _unpadded(tokens: torch.Tensor, model: Any) -> torch.Tensor:
+    """Tokens without the one that torch's embedding takes for padding, to which nothing flows back."""
+    padding = getattr(model.get_input_embeddings(), "padding_idx", None)
+    return tokens if padding is None else torch.where(tokens == padding, tokens + 1, tokens)
 
 
 def _numbers(request: dict[str, Any], subject: Subject) -> tuple[Numbers, Numbers | None]:
@@ -127,7 +139,7 @@ def _sharded(layouts: list[Layout], toy: Numbers, own: Numbers, subject: Subject
         if why:
             checks.skip(SHARDED[:1], f"the model cannot be split so: {why}")
         else:
-            _split(layout, subject, checks)
+            _split(fitted(layout, toy), subject, checks)
         found += checks.done
     return found
 
@@ -155,11 +167,21 @@ def _saved(subject: Subject, outer: Checks) -> None:
     """Written by one process, read by another."""
     progress.say("processes: saved and loaded")
     clock, checks = Clock(), Checks("one process")
-    if _ran(partial(work_write, subject), 1, SAVED, subject, checks) is not None:
-        ranks = _ran(partial(work_read, subject), 1, SAVED, subject, checks)
+    if _ran(partial(work_write, subject, Layout()), 1, SAVED, subject, checks) is not None:
+        ranks = _ran(partial(work_read, subject, Layout()), 1, SAVED, subject, checks)
         if ranks is not None:
             checks.add("saved.exact", **_exact(ranks), seconds=clock.lap())
             checks.add("saved.logits", **_figure([ranks[0]["logits"]], subject.limit))
+    outer.done += checks.done
+
+
+def _resharded(subject: Subject, layout: Layout, outer: Checks) -> None:
+    """Written by several processes, read by one."""
+    clock, checks = Clock(), Checks(f"{layout.name} to one process")
+    if _ran(partial(work_write, subject, layout), layout.processes, RESHARDED, subject, checks) is not None:
+        ranks = _ran(partial(work_read, subject, layout), 1, RESHARDED, subject, checks)
+        if ranks is not None:
+            checks.add("saved.resharded", **_exact(ranks), seconds=clock.lap())
     outer.done += checks.done
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 
@@ -23,6 +23,8 @@ class Layout:
     """Chunks of layers a stage has (virtual pipeline)."""
     sp: bool = False
     """Sequence parallel: what tensor parallel leaves whole is split along the sequence."""
+    etp: int = 0
+    """Tensor parallel inside experts; 0: as outside, or 1 where experts are shared out."""
 
     @property
     def processes(self) -> int:
@@ -35,9 +37,14 @@ class Layout:
         return max(1, self.ep // (self.tp * self.cp))
 
     @property
+    def tp_of_experts(self) -> int:
+        """How many ranks one expert is split over."""
+        return self.etp or (1 if self.ep > 1 else self.tp)
+
+    @property
     def name(self) -> str:
         """`tp2 sp pp2`; `one process` where nothing is split."""
-        sizes = [f"{name}{size}" for name, size in vars(self).items() if name != "sp" and size > 1]
+        sizes = [f"{name}{size}" for name, size in vars(self).items() if name not in ("sp", "etp") and size > 1]
         return " ".join([*sizes, *(["sp"] if self.sp else [])]) or "one process"
 
 
@@ -50,13 +57,16 @@ class Numbers:
     """Key-value heads."""
     experts: int
     layers: int
+    expert_biases: bool = False
+    """megatron-core keeps experts that have biases whole."""
 
     @classmethod
     def of(cls, provider: Any) -> Numbers:
         """As a provider of Megatron-Bridge has them."""
         heads = provider.num_attention_heads or 1
         experts = getattr(provider, "num_moe_experts", None) or 0
-        return cls(heads, provider.num_query_groups or heads, experts, provider.num_layers)
+        groups, biases = provider.num_query_groups or heads, bool(experts and provider.add_bias_linear)
+        return cls(heads, groups, experts, provider.num_layers, biases)
 
 
 @dataclass(frozen=True)
@@ -114,6 +124,11 @@ CHOICES: tuple[Choice, ...] = (
 )
 FEW_EXPERTS = Layout(ep=2)
 """Takes no part in `few` for models without experts."""
+
+
+def fitted(layout: Layout, numbers: Numbers) -> Layout:
+    """The layout with experts left whole where they have to be."""
+    return replace(layout, etp=1) if numbers.expert_biases and not layout.etp else layout
 
 
 def chosen(numbers: Numbers, few: bool) -> list[Layout]:

@@ -39,15 +39,19 @@ def unwrapped(model: Any) -> Any:
     return model
 
 
-def join(layout: Layout, rank: int, folder: Path, timeout: float) -> None:
-    """Become one of the processes: a gloo group over a file, and Megatron's groups in it."""
+def join(layout: Layout, rank: int, meeting: Path, timeout: float) -> None:
+    """Become one of the processes: a gloo group over a file, and Megatron's groups in it.
+
+    Args:
+        meeting: where these processes and no others find each other; what an earlier group left there confuses them.
+    """
     from megatron.core import parallel_state, tensor_parallel
 
     world = layout.processes
     os.environ.update({"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world)})
     os.environ["MASTER_ADDR"] = "127.0.0.1"
     torch.set_num_threads(1)
-    store = torch.distributed.FileStore(str(folder / f"store-{layout.name.replace(' ', '-')}-{os.getppid()}"), world)
+    store = torch.distributed.FileStore(str(meeting), world)
     limit = timedelta(seconds=timeout)
     torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=world, timeout=limit)
     # The inference tracker's fork() does nothing: there is one CPU generator and no CUDA state to switch.
@@ -58,7 +62,7 @@ def join(layout: Layout, rank: int, folder: Path, timeout: float) -> None:
         virtual_pipeline_model_parallel_size=layout.vpp if layout.vpp > 1 else None,
         context_parallel_size=layout.cp,
         expert_model_parallel_size=layout.ep,
-        expert_tensor_parallel_size=1 if layout.ep > 1 else layout.tp,
+        expert_tensor_parallel_size=layout.tp_of_experts,
     )
     torch.manual_seed(SEED)
 
@@ -69,7 +73,7 @@ def split(provider: Any, layout: Layout) -> None:
     provider.pipeline_model_parallel_size = layout.pp
     provider.context_parallel_size = layout.cp
     provider.expert_model_parallel_size = layout.ep
-    provider.expert_tensor_parallel_size = 1 if layout.ep > 1 else layout.tp
+    provider.expert_tensor_parallel_size = layout.tp_of_experts
     provider.sequence_parallel = layout.sp
     if layout.vpp > 1:
         provider.virtual_pipeline_model_parallel_size = layout.vpp
@@ -161,10 +165,10 @@ def run_schedule(part: Part, batch: Batch, *, backward: bool) -> list[Any]:
     return list(found)
 
 
-def _mean(losses: torch.Tensor, **kwargs: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """The mean over tokens, and the same without its graph, to be reported."""
-    loss = losses.float().mean()
-    return loss, loss.detach().clone()  # the schedule divides the first where it lies
+def _mean(losses: torch.Tensor, **kwargs: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The sum over this rank's tokens, how many those are, and the mean, to be reported."""
+    count = torch.tensor(losses.numel(), dtype=torch.int)
+    return losses.float().sum(), count, losses.detach().float().mean()
 
 
 def _as_it_is(logits: torch.Tensor, **kwargs: Any) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""A Megatron checkpoint: written by one process, read by another that has never seen the model."""
+"""A Megatron checkpoint: written by one process or by several, read by another that has never seen the model."""
 
 from __future__ import annotations
 
@@ -13,40 +13,42 @@ from mcore.no_cuda import OnCpu
 from ranks.layouts import Layout
 from ranks.part import Batch, Part, export, join, whole_logits
 from ranks.processes import Say
-from ranks.subject import Subject, ready, unequal
+from ranks.subject import Subject, largest, ready, unequal
 
-WRITTEN = "megatron"
 LOGITS = "written.pt"
 
 
-def work_write(subject: Subject, rank: int, say: Say) -> dict[str, Any]:
-    """Import, and write as `AutoBridge.save_megatron_model` does; keeps the logits of what was written."""
-    part, batch = ready(subject, Layout(), rank, say, "saved"), Batch.of(subject.tokens)
-    torch.save(whole_logits(part, batch, subject.vocabulary), subject.folder.parent / LOGITS)
+def work_write(subject: Subject, layout: Layout, rank: int, say: Say) -> dict[str, Any]:
+    """Import, and write as `AutoBridge.save_megatron_model` does; one process keeps the logits of what was written."""
+    part, batch = ready(subject, layout, rank, say, "saved"), Batch.of(subject.tokens)
     say("saved.exact")
-    write(part, subject.folder.parent / WRITTEN)
-    return {}
-
-
-def write(part: Part, folder: Path) -> None:
-    """All ranks together."""
+    if layout.processes == 1:
+        torch.save(whole_logits(part, batch, subject.vocabulary), subject.folder.parent / LOGITS)
+    folder = written(subject, layout)
     folder.mkdir(parents=True, exist_ok=True)
     with OnCpu(), absent_packages():
         part.auto_bridge.save_megatron_model(part.inner(), str(folder))
+    torch.distributed.barrier()
+    return {}
 
 
-def work_read(subject: Subject, rank: int, say: Say) -> dict[str, Any]:
-    """Read what was written, with nothing but its own config, export it and compute.
+def written(subject: Subject, layout: Layout) -> Path:
+    """Where the checkpoint of a layout lies."""
+    return subject.folder.parent / f"megatron-{layout.name.replace(' ', '-')}"
+
+
+def work_read(subject: Subject, layout: Layout, rank: int, say: Say) -> dict[str, Any]:
+    """Read, on one process, what a layout wrote, with nothing but its own config; export it and compute.
 
     Returns:
         `wrong`, `exported`: of the export against the checkpoint that was imported first; `logits`: whether they are
         those of the process that wrote.
     """
     say("saved.exact")
-    join(Layout(), rank, subject.folder.parent, subject.timeout)
+    join(Layout(), rank, subject.meeting("read", layout), subject.timeout)
     auto_bridge = subject.bridge()
     with OnCpu(), absent_packages():
-        chunks = auto_bridge.load_megatron_model(str(subject.folder.parent / WRITTEN))
+        chunks = auto_bridge.load_megatron_model(str(written(subject, layout)))
     for chunk in chunks:
         chunk.eval()
     part = Part(chunks, chunks[0].config, Layout(), auto_bridge)
@@ -56,5 +58,4 @@ def work_read(subject: Subject, rank: int, say: Say) -> dict[str, Any]:
     logits = whole_logits(part, Batch.of(subject.tokens), subject.vocabulary)
     before = torch.load(subject.folder.parent / LOGITS, weights_only=True)
     assert logits is not None
-    far = float((logits - before).abs().nan_to_num(nan=float("inf")).max())
-    return {"wrong": wrong, "exported": len(saved), "logits": far if far != float("inf") else "not finite"}
+    return {"wrong": wrong, "exported": len(saved), "logits": largest(logits, before)}

@@ -32,6 +32,10 @@ class Subject:
     timeout: float
     """Seconds for one kind of work."""
 
+    def meeting(self, kind: str, layout: Layout) -> Path:
+        """The file where the processes of one kind of work and layout find each other."""
+        return self.folder.parent / f"meeting-{kind}-{layout.name.replace(' ', '-')}"
+
     def bridge(self) -> Any:
         """AutoBridge's choice for the toy."""
         from megatron.bridge import AutoBridge
@@ -46,7 +50,7 @@ def ready(subject: Subject, layout: Layout, rank: int, say: Say, kind: str) -> P
         kind: first part of the names of the checks that this belongs to.
     """
     say(f"{kind}.build")
-    join(layout, rank, subject.folder.parent, subject.timeout)
+    join(layout, rank, subject.meeting(kind, layout), subject.timeout)
     auto_bridge = subject.bridge()
     part = build_part(auto_bridge, layout)
     say(f"{kind}.import")

@@ -2,11 +2,14 @@
 
 Grouped queries, value dims other than key dims (MLA), causal, padding and arbitrary masks, sliding windows, the three
 softmax types ("vanilla", "off-by-one", "learnable": a sink logit a head), a bias after scaling, packed sequences.
+With context parallelism every rank gathers all keys and values: what the library gives, in none of its ways.
 """
 
 import math
 
 import torch
+
+from .context_parallel import own_places, whole_sequence
 
 
 class DotProductAttention(torch.nn.Module):
@@ -37,8 +40,7 @@ class DotProductAttention(torch.nn.Module):
         super().__init__()
         if softmax_type not in ("vanilla", "off-by-one", "learnable"):
             raise ValueError(f"no such softmax_type: {softmax_type}")
-        if cp_group is not None and torch.distributed.get_world_size(cp_group) > 1:
-            raise NotImplementedError("the stand-in has no context parallelism")
+        self.set_context_parallel_group(cp_group)
         self.tp_size = tp_size if tp_group is None else torch.distributed.get_world_size(tp_group)
         self.num_attention_heads = num_attention_heads
         self.num_gqa_groups = num_gqa_groups or num_attention_heads
@@ -57,8 +59,10 @@ class DotProductAttention(torch.nn.Module):
             self.softmax_offset = torch.nn.Parameter(torch.zeros(num_attention_heads // self.tp_size))
 
     def set_context_parallel_group(self, cp_group, *args):
-        if cp_group is not None and torch.distributed.get_world_size(cp_group) > 1:
-            raise NotImplementedError("the stand-in has no context parallelism")
+        if isinstance(cp_group, list):
+            raise NotImplementedError("the stand-in has no hierarchy of context parallel groups")
+        many = cp_group is not None and torch.distributed.get_world_size(cp_group) > 1
+        self.cp_group = cp_group if many else None
 
     def forward(
         self,
@@ -85,6 +89,8 @@ class DotProductAttention(torch.nn.Module):
             "bias": core_attention_bias,
         }
         tensors = (query_layer, key_layer, value_layer)
+        if self.cp_group is not None and (layout == "thd" or "causal" not in rest["mask_type"]):
+            raise NotImplementedError("the stand-in's context parallelism is for whole causal sequences")
         if layout == "thd":
             out, largest = self._packed(*tensors, cu_seqlens_q.tolist(), cu_seqlens_kv.tolist(), rest)
         elif layout == "sbhd":
@@ -106,13 +112,17 @@ class DotProductAttention(torch.nn.Module):
     def _attend(self, query, key, value, mask, *, mask_type, window, bias):
         """Shapes [batch, sequence, heads, dim]; returns [batch, sequence, heads * value dim] and the largest score."""
         batch, rows, heads, _ = query.shape
+        places = torch.arange(rows)
+        if self.cp_group is not None:
+            places = own_places(rows, self.cp_group)
+            key, value = whole_sequence(key, self.cp_group), whole_sequence(value, self.cp_group)
         repeat = heads // key.shape[2]
         key, value = key.repeat_interleave(repeat, 2), value.repeat_interleave(repeat, 2)
         wide = torch.promote_types(query.dtype, torch.float32)
         scores = torch.einsum("bqhd,bkhd->bhqk", query, key).to(wide) * self.softmax_scale
         if bias is not None:
             scores = scores + bias.to(wide)
-        scores = scores.masked_fill(hidden_positions(rows, key.shape[1], mask_type, window), float("-inf"))
+        scores = scores.masked_fill(hidden_positions(places, key.shape[1], mask_type, window), float("-inf"))
         if mask is not None and ("padding" in mask_type or mask_type == "arbitrary"):
             scores = scores.masked_fill(mask.bool(), float("-inf"))
         if self.softmax_type == "vanilla":
@@ -127,16 +137,17 @@ class DotProductAttention(torch.nn.Module):
         return out.reshape(batch, rows, -1), scores.amax((0, 2, 3))
 
 
-def hidden_positions(rows, columns, mask_type, window):
-    """Boolean [rows, columns], true where a query must not look.
+def hidden_positions(places, columns, mask_type, window):
+    """Boolean [queries, columns], true where a query must not look.
 
-    `window` is (left, right), both inclusive, -1 for no bound; a causal mask hides what comes after in any case.
+    `places` are positions of the queries. `window` is (left, right), both inclusive, -1 for no bound; a causal mask
+    hides what comes after in any case.
     """
-    query = torch.arange(rows)[:, None]
+    query = places[:, None]
     key = torch.arange(columns)[None]
     if mask_type.endswith("bottom_right"):
-        query = query + (columns - rows)
-    hidden = torch.zeros(rows, columns, dtype=torch.bool)
+        query = query + (columns - len(places))
+    hidden = torch.zeros(len(places), columns, dtype=torch.bool)
     if "causal" in mask_type:
         hidden |= key > query
     if window is not None:
