@@ -386,11 +386,11 @@ def test_upstream_counts_what_the_shapes_say_where_it_needs_no_help(tmp_path):
         ({"window_size": (63, 0), "window_attn_skip_freq": None}, matrices(qwen3()) + 36 * 2 * 4096 * near),
     ]
     python = ensure_lane(install=False).python
-    standins = Path(__file__).resolve().parents[2] / "tools/scaffold_tools/verify/harness/standins"
+    tests = Path(__file__).resolve().parents[1]
+    standins = tests.parent / "tools/scaffold_tools/verify/harness/standins"
+    path = f"{standins}:{tests / 'support' / 'absent_packages'}"
     told = json.dumps([{**_USUAL, **fields} for fields, _ in cases])
-    ran = subprocess.run(
-        [python, "-c", _JOB], input=told, capture_output=True, text=True, env={"PYTHONPATH": str(standins)}
-    )
+    ran = subprocess.run([python, "-c", _JOB], input=told, capture_output=True, text=True, env={"PYTHONPATH": path})
     assert ran.returncode == 0, ran.stderr[-2000:]
     found = [float(line.split()[1]) for line in ran.stdout.splitlines() if line.startswith("COUNT")]
     assert len(found) == len(cases)
