@@ -100,6 +100,7 @@ ROUTER = rf"{MLP}\.router"
 IMPORT: dict[str, Any] = {"caught_by": ("import.hf_consumed",), "exact_round_trip": False}
 BUILD: dict[str, Any] = {"caught_by": ("build.megatron",), "exact_round_trip": False}
 EXPERTS = "decoder.layers.*.mlp.experts.linear_fc1.weight*"
+EXPERTS_DOWN = "decoder.layers.*.mlp.experts.linear_fc2.weight*"
 SWAPPED = (
     f"[replace([mapping], {EXPERTS!r}, hf_param=dict(gate=mapping.hf_param['up'], up=mapping.hf_param['gate']))"
     f" for mapping in mappings if mapping.megatron_param == {EXPERTS!r}]"
@@ -194,6 +195,16 @@ GENERATED_MUTANTS: tuple[Mutant, ...] = (
         ("one_expert_more", "provider.moe_router_topk += 1", ROUTER),
         ("qkv_biases_dropped", "provider.add_qkv_bias = False", rf"{ATTENTION}\.linear_qkv", IMPORT),
         ("experts_gate_and_up_swapped", "pass", MLP, {"mappings": SWAPPED}),
+        (
+            "a_square_expert_turned_round",
+            "pass",
+            "",
+            {
+                "mappings": f"turn(mappings, {EXPERTS_DOWN!r})",
+                "caught_by": ("square.logits",),
+                "toys": ("a", "square"),
+            },
+        ),
     ),
     *_of(
         "glm4_moe",

@@ -37,6 +37,25 @@ def changing(mappings):
     return Changing(final.megatron_param, final.hf_param)
 
 
+def turn(mappings, megatron):
+    """Let the mapping of one parameter turn a matrix round wherever that leaves its shape as it is."""
+    for mapping in mappings:
+        if mapping.megatron_param == megatron:
+            class Turning(type(mapping)):
+                def hf_to_megatron(self, hf_weights, megatron_module):
+                    return super().hf_to_megatron(turned(hf_weights), megatron_module)
+
+                def megatron_to_hf(self, megatron_weights, megatron_module):
+                    made = super().megatron_to_hf(megatron_weights, megatron_module)
+                    return {{name: turned(weight) for name, weight in made.items()}}
+
+            mapping.__class__ = Turning
+
+
+def turned(weight):
+    return weight.mT.contiguous() if weight.shape[-1] == weight.shape[-2] else weight
+
+
 @MegatronModelBridge.register_bridge(source={architecture}, target=GPTModel)
 class TestedBridge({bridge}):
     def provider_bridge(self, hf_pretrained):
@@ -79,6 +98,8 @@ class Mutant:
     exact_round_trip: bool = True
     located: str = ""
     """The first module that differs, a regular expression; none where import fails before anything is compared."""
+    toys: tuple[str, ...] = ("a",)
+    """On which it has to be caught."""
 
 
 ATTENTION = r"decoder\.layers\.0\.self_attention"
@@ -89,6 +110,8 @@ QKV_LINEAR = rf"{ATTENTION}\.linear_qkv"
 INPUT_NORM = "decoder.layers.*.self_attention.linear_qkv.layer_norm_weight"
 MLP_NORM = "decoder.layers.*.mlp.linear_fc1.layer_norm_weight"
 GATE_UP = "decoder.layers.*.mlp.linear_fc1.weight"
+PROJECTION = "decoder.layers.*.self_attention.linear_proj.weight"
+DOWN = "decoder.layers.*.mlp.linear_fc2.weight"
 QKV = "decoder.layers.*.self_attention.linear_qkv.weight"
 HF = "model.layers.*."
 
@@ -129,6 +152,18 @@ MUTANTS: tuple[Mutant, ...] = (
         mappings=f'replace(mappings, "{QKV}", hf_param=dict(q="{HF}self_attn.q_proj.weight", '
         f'k="{HF}self_attn.v_proj.weight", v="{HF}self_attn.k_proj.weight"))',
         located=ATTENTION,
+    ),
+    Mutant(
+        "a_square_projection_turned_round",
+        mappings=f'turn(mappings, "{PROJECTION}")',
+        caught_by=("square.logits",),
+        toys=("a", "square"),
+    ),
+    Mutant(
+        "a_square_mlp_matrix_turned_round",
+        mappings=f'turn(mappings, "{DOWN}")',
+        caught_by=("square.logits",),
+        toys=("a", "square"),
     ),
     Mutant(
         "one_norm_read_twice_and_one_never",

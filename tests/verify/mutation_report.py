@@ -98,7 +98,7 @@ def measure(session: LaneSession, mutant: Mutant, packages: Path) -> Mutation:
     """Verify and locate one mistake."""
     integration = Integration("package", packages, write_package(packages, mutant))
     given = {"config": config_of(mutant), "architecture": mutant.base.architecture}
-    evidence = verify_integration(session, integration, variants=("a",), **given)  # type: ignore[arg-type]
+    evidence = verify_integration(session, integration, variants=mutant.toys, **given)  # type: ignore[arg-type]
     failed = tuple(check.name for check in evidence.checks if check.status in ("failed", "error"))
     status = {check.name: check.status for check in evidence.checks}
     divergence = locate_divergence(session, integration, **given)  # type: ignore[arg-type]

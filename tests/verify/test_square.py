@@ -6,56 +6,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mutants import Mutant, write_package
+from mutants import MUTANTS, Mutant
 from test_verify import CONFIGS, bad, packaged, prove
 from toys.square import SQUARES, squared
-from toys.toy import shrink_config
+from toys.toy_config import shrink_config
 
 from scaffold_tools.verify.lane import LaneSession
-from scaffold_tools.verify.run import Integration
 
-BY_SHAPE = """
-from megatron.bridge.models.conversion.param_mapping import RowParallelMapping
-
-class Oriented(RowParallelMapping):
-    '''Turns a matrix round where that makes no difference to its shape.'''
-
-    def hf_to_megatron(self, weights, module):
-        return super().hf_to_megatron(turned(weights), module)
-
-    def megatron_to_hf(self, weights, module):
-        return {name: turned(weight) for name, weight in super().megatron_to_hf(weights, module).items()}
-
-def turned(weight):
-    return weight.t().contiguous() if weight.shape[0] == weight.shape[1] else weight
-"""
-PROJECTION = "decoder.layers.*.self_attention.linear_proj.weight"
-DOWN = "decoder.layers.*.mlp.linear_fc2.weight"
-
-
-def by_shape(folder: Path, parameter: str) -> Integration:
-    """A right bridge but for one mapping, which looks at the shape of what it is given."""
-    mutant = Mutant(
-        "by_shape",
-        mappings=f"mappings[:] = [oriented(one) if one.megatron_param == {parameter!r} else one for one in mappings]",
-    )
-    module = write_package(folder, mutant)
-    (folder / "by_shape.py").write_text(BY_SHAPE)
-    package = folder / module / "__init__.py"
-    package.write_text(
-        package.read_text()
-        + "\n\ndef oriented(mapping):\n    from by_shape import Oriented\n"
-        + "    return Oriented(mapping.megatron_param, mapping.hf_param)\n"
-    )
-    return Integration("package", folder, module)
+TURNED = ("a_square_projection_turned_round", "a_square_mlp_matrix_turned_round")
 
 
 @pytest.mark.lane
-@pytest.mark.parametrize("parameter", [PROJECTION, DOWN])
+@pytest.mark.parametrize("mutant", [one for one in MUTANTS if one.name in TURNED], ids=lambda mutant: mutant.name)
 def test_a_mapping_that_asks_the_shape_passes_both_toys_and_fails_the_square_one(
-    lane: LaneSession, tmp_path: Path, parameter: str
+    lane: LaneSession, tmp_path: Path, mutant: Mutant
 ) -> None:
-    evidence = prove(lane, "Qwen3ForCausalLM", tmp_path / "toys", by_shape(tmp_path, parameter))
+    evidence = prove(lane, "Qwen3ForCausalLM", tmp_path / "toys", packaged(tmp_path, mutant))
     assert bad(evidence) == {"square.logits"}
     assert not evidence.proven
     square = {check.name: check.status for check in evidence.checks if check.toy == "square"}

@@ -132,7 +132,7 @@ def test_a_package_without_a_mistake_is_proven_and_replaces_what_was_there(
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 def test_a_mistake_is_caught(lane: LaneSession, tmp_path: Path, mutant: Mutant) -> None:
-    evidence = prove(lane, mutant.base.architecture, tmp_path, packaged(tmp_path, mutant), variants=("a",))
+    evidence = prove(lane, mutant.base.architecture, tmp_path, packaged(tmp_path, mutant), variants=mutant.toys)
     assert set(mutant.caught_by) <= bad(evidence)
     assert not evidence.proven
     round_trip = next(check for check in evidence.checks if check.name == "round_trip.exact")
