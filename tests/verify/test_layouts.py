@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from ranks.layouts import CHOICES, LAYERS_MULTIPLE, RULES, Layout, Numbers, chosen, fitted, hindrance
+from ranks.processes import refuses
 from toys.layers import chosen_layers
 from toys.toy import shrink_config
 
@@ -84,6 +85,21 @@ def test_a_long_pattern_gets_layers_that_were_left_out() -> None:
     layers = chosen_layers({"num_hidden_layers": 40, "layer_types": kinds}, "a", LAYERS_MULTIPLE)
     assert len(layers) % LAYERS_MULTIPLE == 0
     assert layers == sorted(set(layers))
+
+
+@pytest.mark.parametrize(
+    ("error", "stage", "refused"),
+    [
+        (NotImplementedError("whole sequences"), "sharded.logits", True),
+        (AssertionError("Virtual pipeline is temporarily unsupported in hybrid models"), "sharded.build", True),
+        (ValueError("attention does not support context parallelism."), "sharded.build", True),
+        (ValueError("attention does not support context parallelism."), "sharded.logits", False),
+        (ValueError("Cannot evenly split gate dimension 0"), "sharded.build", False),
+        (RuntimeError("not supported"), "sharded.build", False),
+    ],
+)
+def test_a_refusal_is_told_from_a_mistake(error: Exception, stage: str, refused: bool) -> None:
+    assert refuses(error, stage) == refused
 
 
 def test_the_usual_toy_is_what_it_was() -> None:

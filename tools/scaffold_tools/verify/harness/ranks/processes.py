@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import select
 import signal
 import sys
@@ -19,6 +20,8 @@ Say = Callable[[str], None]
 """Tells the parent what the process does next."""
 Work = Callable[[int, Say], dict[str, Any]]
 """Given the rank; what it returns has to be JSON."""
+SAYS_NO = re.compile(r"unsupported|only supported|not (be |yet )?support", re.IGNORECASE)
+"""How libraries say it that know no other class for it."""
 GRACE_SECONDS = 2.0
 """What is left to the others once one has failed: their complaint may be the cause, and they would wait for ever."""
 
@@ -28,7 +31,7 @@ class RankFailed(Exception):
     """A process raised, died, or did not come to an end."""
 
     reason: str
-    """`refused` (NotImplementedError), `exception`, `died` or `timeout`."""
+    """`refused` (see `refuses`), `exception`, `died` or `timeout`."""
     message: str
     stages: tuple[str, ...] = ()
     """What each process did last."""
@@ -106,20 +109,34 @@ def _fork(number: int, work: Work) -> _Rank:
 
 
 def _child(number: int, work: Work, writing: int) -> int:
+    stages = ["start"]
+
     def tell(**message: Any) -> None:
         os.write(writing, json.dumps(message, default=str).encode() + b"\n")
 
+    def say(stage: str) -> None:
+        stages.append(stage)
+        tell(stage=stage)
+
     try:
-        tell(result=work(number, lambda stage: tell(stage=stage)))
+        tell(result=work(number, say))
     except BaseException as error:
         traceback.print_exc()
         frames = traceback.extract_tb(error.__traceback__)[-3:]
         where = " < ".join(f"{one.filename.rsplit('/site-packages/', 1)[-1]}:{one.lineno}" for one in reversed(frames))
         text = " ".join(f"{type(error).__name__}: {error}".split())[:500]
-        reason = "refused" if isinstance(error, NotImplementedError) else "exception"
+        reason = "refused" if refuses(error, stages[-1]) else "exception"
         tell(failure={"reason": reason, "message": f"{text} [{where}]", "own": " ".join(str(error).split())[:300]})
         return 1
     return 0
+
+
+def refuses(error: BaseException, stage: str) -> bool:
+    """Whether code says on purpose that it does not do this: by its class, or while it is built in so many words."""
+    if isinstance(error, NotImplementedError):
+        return True
+    says = isinstance(error, AssertionError | ValueError) and SAYS_NO.search(str(error)) is not None
+    return says and stage.endswith(".build")
 
 
 def _listen(ranks: list[_Rank], deadline: float) -> None:
