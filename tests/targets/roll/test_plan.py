@@ -269,3 +269,25 @@ def test_hostile_names_reach_no_code(word, beside):
     for text in modules(make_plan(hostile, root=Path("/nowhere"), profile=beside)).values():
         ast.parse(text)
         assert word not in text
+
+
+def model_of(blueprint, profile) -> str:
+    texts = modules(make_plan(blueprint, root=Path("/nowhere"), profile=profile))
+    return next((text for path, text in texts.items() if "modeling_heron" in path), "")
+
+
+def test_own_core_attention_takes_rolls_masks_for_what_they_are(beside):
+    """ROLL marks tokens with 1; megatron-core asks what a query must not see. Fused attention needs no mask."""
+    capped = with_fact(with_key(dense(), "cap", 30.0), "attention.softcap", 30.0, key("cap"))
+    assert "attention_mask = (attention_mask == 0)[:, None, None, :]" in model_of(capped, beside)
+    assert "attention_mask" not in model_of(yarn(dense()), beside)
+
+
+def test_positions_that_are_looked_up_are_numbered_and_never_packed(beside):
+    learned = with_fact(with_fact(dense(), "position.kind", "learned"), "rope.sets", [])
+    table = role("embed.positions", "model.embed_positions.weight", (40960, 4096))
+    learned = changed(learned, (), (table,))
+    text = model_of(learned, beside)
+    assert "position_ids = torch.arange(input_ids.size(1)" in text
+    assert "packed sequences are not supported" in text
+    assert "position_ids" not in model_of(yarn(dense()), beside)

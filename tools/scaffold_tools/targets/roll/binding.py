@@ -48,6 +48,8 @@ class Binding:
     """Whether positions are divided by a factor."""
     own_config: bool
     own_model: bool
+    numbered: bool = False
+    """Whether positions are looked up by their number, which ROLL does not give."""
     stock_spec: tuple[str, str] | None = None
     """(module, function) of megatron-core that builds the layers, where it is not the one of McaGPTModel."""
 
@@ -87,7 +89,8 @@ def bind(
     interpolates = any(row.attribute == INTERPOLATION for row in settings)
     fields = own_fields(blocks, known, interpolates)
     own_config = bool(fields) or activation is not None
-    outside = bool(blocks.features & OUTSIDE_LAYERS)
+    numbered = "positions" in blocks.features or ("position_embedding_type", '"learned_absolute"') in constants
+    outside = numbered or bool(blocks.features & (OUTSIDE_LAYERS | {"query_temperature", "eager_attention"}))
     spec = next(
         (row.imports[0] for row in settings if row.attribute == SPEC and not row.code.startswith("partial(")), None
     )
@@ -100,6 +103,7 @@ def bind(
         interpolates=interpolates,
         own_config=own_config,
         own_model=own_config or outside or interpolates or row_bias or bool(spec or blocks.layer_spec),
+        numbered=numbered,
         stock_spec=spec,
     )
 
