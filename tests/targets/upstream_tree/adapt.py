@@ -20,6 +20,8 @@ class Names:
     """Upstream's name -> ours, where there is a counterpart."""
     missing: frozenset[str]
     """Names of upstream's that nothing of ours stands for."""
+    passed_on: tuple[tuple[str, str, str], ...] = ()
+    """(name, module, its name there): what tests find in upstream's module and is from elsewhere."""
 
 
 def counterparts(taken: TakenOut, root: Path, ours: Sequence[str], bridge: tuple[str, str]) -> Names:
@@ -47,7 +49,8 @@ def counterparts(taken: TakenOut, root: Path, ours: Sequence[str], bridge: tuple
             found[symbol.name] = match[0]
     homes = {symbol.module: found[symbol.name].module for symbol in taken.symbols if symbol.name in found}
     modules = {module: homes.get(module, bridge[0]) for module in taken.modules} | {taken.module: bridge[0]}
-    return Names(modules, found, frozenset(one.name for one in taken.symbols if one.name not in found))
+    missing = frozenset(one.name for one in taken.symbols if one.name not in found)
+    return Names(modules, found, missing, taken.passed_on)
 
 
 def adapt(text: str, names: Names) -> str:
@@ -78,6 +81,9 @@ def _import(alias: ast.alias, module: str, names: Names) -> str:
     if alias.name in names.missing:
         called = alias.asname or alias.name
         return f"from upstream_names import Missing; {called} = Missing({alias.name!r})"
+    for name, home, original in names.passed_on:
+        if name == alias.name:
+            return f"from {home} import {original} as {alias.asname or name}"
     return f"from {names.modules[module]} import {alias.name}" + (f" as {alias.asname}" if alias.asname else "")
 
 

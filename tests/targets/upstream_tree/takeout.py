@@ -58,6 +58,8 @@ class TakenOut:
     recipes: tuple[str, ...] = ()
     symbols: tuple[Symbol, ...] = ()
     """What those modules of models defined."""
+    passed_on: tuple[tuple[str, str, str], ...] = ()
+    """(name, module, its name there) that those modules import from elsewhere."""
     unit_tests: tuple[tuple[str, str], ...] = ()
     """(path, text) of tests that import a model's module: what ours has to pass."""
     recipe_tests: tuple[str, ...] = ()
@@ -81,6 +83,9 @@ def take_out(root: Path, architecture: str, site_packages: Path | None = None) -
     recipes = tree.recipes_of(modules, own.module)
     gone = {*modules, *recipes}
     symbols = tuple(symbol for module in sorted(modules) for symbol in symbols_of(tree.path(module), module))
+    passed_on = tuple(
+        sorted({row for module in modules for row in _passed_on(tree.path(module)) if row[1] not in gone})
+    )
     tests = tree.tests_of(gone | tree.emptied(gone))
     unit = "tests/unit_tests/"
     of_models = tuple(sorted(path for path, used in tests.items() if path.startswith(unit) and used & modules))
@@ -103,6 +108,7 @@ def take_out(root: Path, architecture: str, site_packages: Path | None = None) -
         modules=tuple(sorted(modules)),
         recipes=tuple(sorted(recipes)),
         symbols=symbols,
+        passed_on=passed_on,
         unit_tests=kept_text,
         recipe_tests=of_recipes,
         pages=tuple(pages),
@@ -242,6 +248,22 @@ def symbols_of(path: Path, module: str) -> Iterator[Symbol]:
             yield Symbol(node.name, module, tuple(known.get(base, base) for base in bases), True)
         elif isinstance(node, ast.FunctionDef):
             yield Symbol(node.name, module, (), False)
+
+
+def _passed_on(path: Path) -> Iterator[tuple[str, str, str]]:
+    """Imported names, and those that are an attribute of an imported module under another name."""
+    tree = ast.parse(path.read_text())
+    homes = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            for alias in node.names:
+                homes[alias.asname or alias.name] = f"{node.module}.{alias.name}"
+                yield alias.asname or alias.name, node.module, alias.name
+    for node in tree.body:
+        value = node.value if isinstance(node, ast.Assign) else None
+        if isinstance(value, ast.Attribute) and isinstance(value.value, ast.Name) and value.value.id in homes:
+            assert isinstance(node, ast.Assign)
+            yield ast.unparse(node.targets[0]), homes[value.value.id], value.attr
 
 
 def _named(text: str, gone: set[str]) -> set[str]:

@@ -162,11 +162,13 @@ def test_tests_get_our_names_and_keep_their_assertions() -> None:
         {"m.tide.tide_bridge": "m.tide.ours_bridge"},
         {"TideBridge": Symbol("OursBridge", "m.tide.ours_bridge", ("MegatronModelBridge",), True)},
         frozenset({"_private"}),
+        (("_helper", "m.shared", "helper"),),
     )
-    imports = "from m.tide.tide_bridge import (\n    TideBridge,\n    _private,\n)\n"
+    imports = "from m.tide.tide_bridge import (\n    TideBridge,\n    _private,\n    _helper,\n)\n"
     after = adapt(f"{imports}\n\nassert TideBridge().a == _private(1)\n", names)
     assert "from m.tide.ours_bridge import OursBridge" in after
     assert '_private = Missing("_private")' in after.replace("'", '"')
+    assert "from m.shared import helper as _helper" in after, "what upstream's module imports is where it was"
     assert after.endswith("assert OursBridge().a == _private(1)\n")
 
 
