@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from scaffold_tools.targets.megatron_bridge.profile import read_profile
-from targets.upstream_tree.adapt import adapt, counterparts, imported_missing
+from targets.upstream_tree.adapt import Names, adapt, counterparts, imported_missing
 from targets.upstream_tree.families import BLUEPRINTS, SHARED
-from targets.upstream_tree.runs import Outcome, run_tests
+from targets.upstream_tree.runs import Outcome, module_of, run_tests, short
 from targets.upstream_tree.takeout import TakenOut, take_out
 
 ADAPTED = "tests/unit_tests/upstream_tests"
@@ -77,20 +77,26 @@ def measure(
     theirs = run_tests(checkout, [path for path, _ in taken.unit_tests])
     answer = _new_model(tree, config, model_type, work)
     written = [row["path"] for row in answer.get("files", ())]
-    if model_type in BLUEPRINTS:
-        (kept,) = (work / ".scaffold").glob("*/blueprint.json")
-        KEPT.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(kept, KEPT / f"{model_type}.json")
+    _keep_blueprint(model_type, work)
     own = read_profile(tree, lane_site_packages=site_packages).registration(architecture)
     if own is None:
         raise RuntimeError(f"{model_type}: nothing is registered: {answer}")
-    tests, missing = _upstreams_tests(tree, taken, written, (own.module, own.bridge), theirs, model_type)
     ruff = _ruff(tree, written)
-    shared = run_tests(tree, SHARED)
+    names, adapted = _adapted(tree, taken, written, (own.module, own.bridge))
+    units = [path for path in written if path.startswith("tests/unit_tests/models/") and Path(path).stem != "__init__"]
+    units = [path for path in units if not any(path == shared for shared in SHARED)]
+    found = run_tests(tree, [*adapted, *units, *SHARED])
+    plain = {name: one for name, one in found.items() if name.startswith(f"{module_of(ADAPTED)}.")}
+    generated = [one for name, one in found.items() if name.partition("::")[0] in {module_of(path) for path in units}]
+    shared = {name: one for name, one in found.items() if name not in plain}
+    shared = {name: one for name, one in shared.items() if name.partition("::")[0] not in map(module_of, units)}
+    whole = plain
+    if any(one.status == "failed" for one in plain.values()):
+        asked = {"module": own.module, "bridge": own.bridge, "model_type": model_type}
+        whole = run_tests(tree, adapted, completing=asked)
+    shutil.rmtree(tree / ADAPTED)
     failures = {name: one for name, one in shared.items() if one.status == "failed"}
     new = {name: one for name, one in failures.items() if baseline.get(name, Outcome("passed")).status == "passed"}
-    units = [path for path in written if path.startswith("tests/unit_tests/") and Path(path).name.startswith("test_")]
-    generated = run_tests(tree, [path for path in units if "test_autobridge" not in path and "launcher" not in path])
     without = _without(tree, sorted(new)) if new else {}
     checks = answer.get("evidence", {}).get("checks", [])
     return Row(
@@ -101,8 +107,8 @@ def measure(
         exit_code=answer["exit_code"],
         checks=(sum(one["status"] == "passed" for one in checks), len(checks)),
         logits=_logits(checks),
-        tests=tests,
-        missing=missing,
+        tests=_compared(theirs, plain, whole),
+        missing=tuple(sorted({name for _, text in taken.unit_tests for name in imported_missing(text, names)})),
         shared={
             "baseline": sum(one.status == "passed" for one in baseline.values()),
             "ours": sum(one.status == "passed" for one in shared.values()),
@@ -110,9 +116,10 @@ def measure(
             "gone": sum(name not in shared for name in baseline),
         },
         shared_failures={
-            name: {"said": one.said, "without": without.get(name, Outcome("gone")).status} for name, one in new.items()
+            short(name): {"said": one.said, "without": without.get(name, Outcome("gone")).status}
+            for name, one in new.items()
         },
-        own=(sum(one.status == "passed" for one in generated.values()), len(generated)),
+        own=(sum(one.status == "passed" for one in generated), len(generated)),
         ruff=ruff,
         files=len(written),
         seconds=round(time.monotonic() - started),
@@ -143,14 +150,15 @@ def _new_model(tree: Path, config: dict[str, Any], model_type: str, work: Path) 
         raise RuntimeError(f"{model_type}: new-model said {done.stderr[-600:]}") from None
 
 
-def _upstreams_tests(
-    tree: Path,
-    taken: TakenOut,
-    written: list[str],
-    bridge: tuple[str, str],
-    theirs: dict[str, Outcome],
-    model_type: str,
-) -> tuple[dict[str, dict[str, Any]], tuple[str, ...]]:
+def _keep_blueprint(model_type: str, work: Path) -> None:
+    if model_type in BLUEPRINTS:
+        (kept,) = (work / ".scaffold").glob("*/blueprint.json")
+        KEPT.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(kept, KEPT / f"{model_type}.json")
+
+
+def _adapted(tree: Path, taken: TakenOut, written: list[str], bridge: tuple[str, str]) -> tuple[Names, list[str]]:
+    """Upstream's tests with our names, in a folder of the tree: their paths."""
     modules = [
         path.removeprefix("src/").removesuffix(".py").replace("/", ".")
         for path in written
@@ -162,28 +170,28 @@ def _upstreams_tests(
     (folder / "__init__.py").touch()
     for path, text in taken.unit_tests:
         (folder / Path(path).name).write_text(adapt(text, names))
-    places = [f"{ADAPTED}/{Path(path).name}" for path, _ in taken.unit_tests]
-    plain = run_tests(tree, places)
-    whole: dict[str, Outcome] = {}
-    if any(one.status == "failed" for one in plain.values()):
-        asked = {"module": bridge[0], "bridge": bridge[1], "model_type": model_type}
-        whole = run_tests(tree, places, completing=asked)
-    shutil.rmtree(folder)
-    missing = sorted({name for _, text in taken.unit_tests for name in imported_missing(text, names)})
+    return names, [f"{ADAPTED}/{Path(path).name}" for path, _ in taken.unit_tests]
+
+
+def _compared(
+    theirs: dict[str, Outcome], plain: dict[str, Outcome], whole: dict[str, Outcome]
+) -> dict[str, dict[str, Any]]:
+    """Each test with upstream's code, with ours, and with ours and whole configs."""
+    plain, whole = ({short(name): one for name, one in found.items()} for found in (plain, whole))
     rows = {}
     for name, one in theirs.items():
-        ours = plain.get(name, Outcome("failed", "not collected"))
-        after = whole.get(name, ours)
+        ours = plain.get(short(name), Outcome("failed", "not collected"))
+        after = whole.get(short(name), ours)
         said = after.said if after.status == "failed" else ours.said
-        rows[name] = {"baseline": one.status, "names": ours.status, "completed": after.status, "said": said}
-    return rows, tuple(missing)
+        rows[short(name)] = {"baseline": one.status, "names": ours.status, "completed": after.status, "said": said}
+    return rows
 
 
 def _without(tree: Path, names: list[str]) -> dict[str, Outcome]:
     """What upstream's tests of the tree say without the model: of those that fail with ours."""
     subprocess.run(["git", "stash", "-q", "-u"], cwd=tree, check=True)
     try:
-        modules = {name.partition("::")[0] for name in names}
+        modules = {name.partition("::")[0].rpartition(".")[2] for name in names}
         files = [
             str(path.relative_to(tree))
             for shared in SHARED

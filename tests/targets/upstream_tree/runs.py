@@ -32,7 +32,7 @@ class Outcome:
 
 
 def run_tests(root: Path, tests: Sequence[str], *, completing: Mapping[str, str] | None = None) -> dict[str, Outcome]:
-    """Run tests of a checkout on this machine, `{test: outcome}`.
+    """Run tests of a checkout on this machine, `{module::Class::test: outcome}`.
 
     Stand-ins for Transformer Engine and the like are on the path, as when `scaffold verify` runs.
 
@@ -97,7 +97,7 @@ def _read(report: Path) -> dict[str, Outcome]:
     for case in ET.parse(report).getroot().iter("testcase"):
         place = case.get("classname", "")
         module = re.sub(r"\.Test\w+$", "", place)
-        name = "::".join(filter(None, (module.rpartition(".")[2], place[len(module) + 1 :], case.get("name", ""))))
+        name = "::".join(filter(None, (module, place[len(module) + 1 :], case.get("name", ""))))
         bad = next((case.find(kind) for kind in ("failure", "error") if case.find(kind) is not None), None)
         if bad is not None:
             found[name] = Outcome("failed", _line(bad))
@@ -106,6 +106,17 @@ def _read(report: Path) -> dict[str, Outcome]:
         else:
             found.setdefault(name, Outcome("passed"))
     return found
+
+
+def short(name: str) -> str:
+    """`test_x::Class::test` of a test's whole name."""
+    module, separator, rest = name.partition("::")
+    return f"{module.rpartition('.')[2]}{separator}{rest}"
+
+
+def module_of(path: str) -> str:
+    """The module that a test file is to pytest."""
+    return path.removesuffix(".py").replace("/", ".")
 
 
 def _line(bad: ET.Element) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 from targets.upstream_tree.families import FAMILIES, SHARED
 from targets.upstream_tree.reasons import KINDS, REASONS, SHARED_REASONS, Reason
+from targets.upstream_tree.runs import short
 
 HEAD = """# Upstream's own tests, on what is generated
 
@@ -82,7 +83,7 @@ def markdown(record: dict[str, Any]) -> str:
     known = [name for name, one in record["baseline"].items() if one["status"] == "failed"]
     if known:
         lines += ["", f"{len(known)} of them fail in the untouched checkout on this machine:", ""]
-        lines += [f"- `{name}`: {_cell(record['baseline'][name]['said'])}" for name in known]
+        lines += [f"- `{short(name)}`: {_cell(record['baseline'][name]['said'])}" for name in known]
     lines += ["", "## Where ours fails a test that upstream's code passes", ""]
     for kind, meaning in KINDS.items():
         rows = _of_kind(record, kind)
