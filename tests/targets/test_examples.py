@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import os
 import re
 import shlex
@@ -13,8 +14,10 @@ import pytest
 
 from scaffold_tools.targets.megatron_bridge.blocks import choose_blocks
 from scaffold_tools.targets.megatron_bridge.examples import UNCACHED
+from scaffold_tools.targets.megatron_bridge.plan import Options, make_plan
+from scaffold_tools.targets.megatron_bridge.profile import Registration
 from targets.blueprints import qwen3, with_fact
-from targets.checkouts import checkout, plan_in
+from targets.checkouts import checkout, plan_in, profile_of
 from targets.test_recipe_rules import mixture
 
 FOLDER = "examples/models/qwen3/qwen3"
@@ -146,8 +149,6 @@ def test_models_that_keep_no_cache_are_told_apart(root, name, change):
         blueprint = with_fact(qwen3(), *change)
         assert row.holds(choose_blocks(blueprint))
     else:
-        import dataclasses
-
         assert row.holds(dataclasses.replace(choose_blocks(qwen3()), features=frozenset({"key_selection"})))
 
 
@@ -157,6 +158,21 @@ def test_text_is_generated_without_a_cache_where_the_script_can(root):
     assert "--legacy-full-prefix" not in texts(root)[f"{FOLDER}/inference.sh"]
     (root / "examples/conversion/hf_to_megatron_generate_text.py").write_text("")
     assert "--legacy-full-prefix" not in texts(root, capped)[f"{FOLDER}/inference.sh"]
+
+
+def test_examples_of_a_bridge_that_the_checkout_has_are_kept(root):
+    """A second run finds its own files there, and leaves them too."""
+    profile = profile_of(root)
+    own = Registration("Qwen3ForCausalLM", "class", "megatron.bridge.models.qwen3.qwen3_bridge", "Qwen3Bridge")
+    (root / FOLDER).mkdir(parents=True)
+    (root / FOLDER / "README.md").write_text("by hand")
+    paths = {}
+    for registrations in ((), (own,)):
+        known = dataclasses.replace(profile, registrations=registrations)
+        plan = make_plan(qwen3(), root=root, profile=known, options=Options("Qwen/Qwen3-8B", year=2026))
+        paths[registrations] = {Path(change.path).name for change in plan.changes if change.path.startswith(FOLDER)}
+    assert "README.md" in paths[()] and "README.md" not in paths[(own,)]
+    assert "conversion.sh" in paths[(own,)]
 
 
 def launch(root: Path, text: str, name: str = "L1_Launch_models_x.sh") -> Path:

@@ -69,6 +69,8 @@ def surrounding_files(found: Surroundings, words: dict[str, Any], *, root: Path)
     recipes = recipe_files(found.recipes, told, root=root) if found.recipes else []
     counts = _count_test(found, told)
     examples = example_files(found.names, told, recipes=found.recipes, blocks=found.blocks, root=root)
+    if names.registered:  # examples that came with a bridge of the checkout's own know more than ours would
+        examples = [row for row in examples if not (root / row[0]).exists()]
     return [*recipes, *counts, *examples, *launch_files(found.names, told, root=root)]
 
 
