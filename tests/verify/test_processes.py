@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -36,6 +37,19 @@ def prove(lane: LaneSession, config: dict[str, Any], integration: Integration = 
     return list(verify_processes(lane, integration, config=config, architecture=config["architectures"][0], **how))
 
 
+def of_the_lane(lane: LaneSession) -> set[int]:
+    """Processes that have the environment of the lane's server, whoever started them."""
+    found = set()
+    own = next(
+        one for one in Path(f"/proc/{lane.pid}/environ").read_bytes().split(b"\0") if one.startswith(b"HF_HOME=")
+    )
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if own in (process / "environ").read_bytes():
+                found.add(int(process.name))
+    return found
+
+
 def bad(checks: list[Check]) -> set[str]:
     return {check.name for check in checks if check.status in ("failed", "error")}
 
@@ -46,6 +60,7 @@ def test_a_tied_model_is_the_same_on_two_ranks_from_disk_and_after_training(lane
     assert {check.status for check in checks} == {"passed"}, bad(checks)
     assert {check.name for check in checks} == {kind.name for kind in CHECKS if kind.name.startswith(KINDS)}
     assert {check.toy for check in checks} == {"tp2 sp", "pp2 vpp2", "one process", "tp2 sp to one process"}
+    assert of_the_lane(lane) == {lane.pid}, "a process outlived its work"
 
 
 @pytest.mark.lane

@@ -38,7 +38,7 @@ SAVING = Layout(tp=2, sp=True)
 TRAINED = ("trained.gradients", "trained.loss", "trained.logits")
 CHECKPOINTING = "megatron.bridge.training.model_load_save"
 VARIANT = "a"
-SECONDS = 60.0
+SECONDS = 120.0
 """What one kind of work may take on a busy machine; it takes one to three."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import re
 import select
@@ -103,6 +104,8 @@ def _fork(number: int, work: Work) -> _Rank:
         die_with_parent()
         code = _child(number, work, writing)
     finally:
+        for left in multiprocessing.active_children():  # whatever a library started
+            left.kill()
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)  # gloo's threads may outlive the work

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,18 @@ def work_write(subject: Subject, layout: Layout, rank: int, say: Say) -> dict[st
     folder = written(subject, layout)
     folder.mkdir(parents=True, exist_ok=True)
     with OnCpu(), absent_packages():
+        _queue_without_a_process()
         part.auto_bridge.save_megatron_model(part.inner(), str(folder))
     torch.distributed.barrier()
     return {}
+
+
+def _queue_without_a_process() -> None:
+    """megatron-core hears of what it wrote through a process of its own, which would outlive this one."""
+    from megatron.core.dist_checkpointing.strategies import filesystem_async
+
+    if getattr(filesystem_async, "_results_queue", "another release") is None:
+        filesystem_async._results_queue = queue.Queue()
 
 
 def written(subject: Subject, layout: Layout) -> Path:
