@@ -257,6 +257,15 @@ def test_the_test_names_a_tensor_of_every_pattern(places):
     assert "*" not in text.split("TENSORS")[1].split("]")[0]
 
 
+def test_a_class_that_transformers_lacks_is_tested_without_its_config(places):
+    path = "tests/models/test_wren_template.py"
+    known, own = made(places)[path].content, made(places, wren(in_transformers=False))[path].content
+    ast.parse(own)
+    assert "AutoConfig.for_model" in known and "CONFIG = {" in known
+    assert "AutoConfig" not in own and "CONFIG" not in own
+    assert "test_every_tensor_of_the_checkpoint_has_a_converter" in own
+
+
 def test_a_hostile_name_does_not_reach_any_file(places):
     hostile = "x/y\n- evil: ${oc.env:HOME}"
     changes = made(places, wren(model_name=hostile))

@@ -207,7 +207,7 @@ def _test(blueprint: Blueprint, names: Names) -> Example:
     """A test of the template that needs no GPU."""
     config = example_config(blueprint)
     fields = []
-    for name, field in _FIELDS:
+    for name, field in _FIELDS if blueprint.in_transformers else ():  # else AutoConfig does not know the type
         fact = blueprint.fact(name)
         key = plain_key(fact.expression) if fact is not None else None
         if key is not None and "." not in key:
