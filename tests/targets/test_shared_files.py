@@ -10,7 +10,7 @@ import pytest
 
 from scaffold_tools.targets.megatron_bridge.blocks import choose_blocks
 from scaffold_tools.targets.megatron_bridge.checkout import MATRIX, edits, new_files
-from scaffold_tools.targets.megatron_bridge.doc_lists import doc_place
+from scaffold_tools.targets.megatron_bridge.doc_lists import doc_place, page_link
 from scaffold_tools.targets.megatron_bridge.naming import Names, names_of
 from scaffold_tools.targets.megatron_bridge.profile import Registration
 from targets.blueprints import qwen3
@@ -135,6 +135,9 @@ def test_a_model_of_a_known_family_joins_its_rows(root: Path) -> None:
 def test_documentation_may_be_filed_under_a_shorter_name_than_code(root: Path) -> None:
     place = doc_place(called("minimax_m5", "MiniMaxM5"), root)
     assert (place.folder, place.page, place.new_folder) == ("minimax", "minimax-m5.md", False)
+    assert page_link(called("minimax_m5", "MiniMaxM5"), root) == "minimax/minimax-m5.md"
+    known = dataclasses.replace(called("glm4", "Glm4", "glm"), registered=True)
+    assert page_link(known, root) == "README.md", "a page of another name may have it, and ours is not written"
     assert doc_place(called("minimaxi", "Minimaxi"), root).new_folder, "a name that merely begins alike is another"
 
 

@@ -59,6 +59,13 @@ def site_page(place: DocPlace, root: Path) -> str | None:
     return f"{home}/{place.folder}/{place.page.removesuffix('.md')}.mdx" if (root / home).is_dir() else None
 
 
+def page_link(names: Names, root: Path) -> str:
+    """The page that other files refer to, below `docs/models`: the family's README where the model has none."""
+    place = doc_place(names, root)
+    page = f"{place.folder}/{place.page}"
+    return page if not names.registered or (root / HOME / page).is_file() else "README.md"
+
+
 @dataclass(frozen=True)
 class DocEdit:
     """One list of models, and how a model is put into it."""

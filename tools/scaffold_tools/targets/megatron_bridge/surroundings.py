@@ -8,6 +8,7 @@ from typing import Any
 
 from scaffold_tools.blueprint.facts import Blueprint
 from scaffold_tools.targets.megatron_bridge.blocks import BlockPlan
+from scaffold_tools.targets.megatron_bridge.doc_lists import page_link
 from scaffold_tools.targets.megatron_bridge.examples import example_files
 from scaffold_tools.targets.megatron_bridge.flops import flops_words
 from scaffold_tools.targets.megatron_bridge.flops_expected import flops_test_words
@@ -66,6 +67,8 @@ def surrounding_files(found: Surroundings, words: dict[str, Any], *, root: Path)
     """
     names = found.names
     told = {**words, **found.words, "family": names.family, "dashed": names.stem.replace("_", "-")}
+    folder, _, page = page_link(names, root).rpartition("/")
+    told |= {"docs_folder": folder, "docs_page": page}
     recipes = recipe_files(found.recipes, told, root=root) if found.recipes else []
     counts = _count_test(found, told)
     examples = example_files(found.names, told, recipes=found.recipes, blocks=found.blocks, root=root)
