@@ -23,26 +23,35 @@ def test_a_defect_without_a_fix_that_restores_parity_is_not_called_confirmed() -
 
 
 def _failing(text: str) -> str:
-    return text.partition("## What fails with the default config")[2].partition("## What passes")[0]
+    return text.partition("## What fails with the default config")[2].partition("## Before blaming")[0]
 
 
 def test_what_the_default_numbers_hide_is_said() -> None:
     text = page([replace(WRONG, own_scalars=3e-7)], [], VERSIONS)
     assert "| 3.5e+00 | 3.0e-07 | exact |" in text
+    assert "1 differ by less than 0.0001 with the scalars of that config" in text
     assert "| some_type | heads-gqa | 3.5e+00 | exact |" in page([replace(WRONG, variant="heads-gqa")], [], VERSIONS)
 
 
 def test_what_could_not_be_judged_counts_neither_way() -> None:
     text = page([WRONG, RIGHT, LIMITED], [], VERSIONS)
-    assert "1 of 2 models pass" in text
+    assert "0 of 1 types agree" in text
+    assert "1 of 1 models agree with one key changed" in text
     assert "1 models could not be judged" in text
     assert "transformers does not run it" in text.partition("## What could not be judged")[2]
+
+
+def test_notes_are_shown_for_types_that_have_a_row() -> None:
+    notes = (("some_type", "published ones are otherwise"), ("another", "nothing"))
+    text = page([WRONG], [], VERSIONS, notes)
+    assert "- `some_type`: published ones are otherwise" in text
+    assert "another" not in text
 
 
 def test_wrong_logits_behind_an_exact_round_trip_are_counted() -> None:
     assert WRONG.silent
     assert not replace(WRONG, round_trip="failed").silent
-    assert "1 have an exact round trip and wrong logits" in page([WRONG], [], VERSIONS)
+    assert "1 models have an exact round trip and wrong logits" in page([WRONG], [], VERSIONS)
 
 
 def test_architectures_without_a_row_are_listed_with_the_reason() -> None:

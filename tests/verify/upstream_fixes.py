@@ -172,6 +172,32 @@ FIXES: tuple[Fix, ...] = (
 )
 
 
+NOTES: tuple[tuple[str, str], ...] = (
+    (
+        "nemotron_h",
+        "transformers 5.12.1 saves the embedding as `backbone.embedding` and reads `backbone.embeddings` too, which"
+        " the bridge maps: that the tensor is never read is not the bridge's doing. What differs after that is open.",
+    ),
+    (
+        "gemma4_text",
+        "The bridge pads the vocabulary to a multiple of 256, which the toy's is not and published ones are: the shape"
+        " is the toy's doing. What differs after that is open.",
+    ),
+    (
+        "hy_v3",
+        "The bridge reads `first_k_dense_replace` of the publisher's own config class; transformers' class says the"
+        " same in `mlp_layer_types`.",
+    ),
+    ("glm_moe_dsa", "The bridge reads `indexer_rope_interleave`, which transformers' config class does not have."),
+    ("deepseek_v4", "The bridge takes YaRN for granted; transformers' default config has none, and it stops there."),
+    (
+        "falcon_h1",
+        "megatron-core's Mamba mixer refuses the default config of transformers: its norm is before the gate.",
+    ),
+)
+"""What a reader has to know about a type before blaming its bridge."""
+
+
 def write_fixes(folder: Path, fixes: Sequence[Fix], bridge: str, architecture: str) -> str:
     """Write the fixed class as a module in `folder`; returns its name."""
     module, _, name = bridge.partition(":")

@@ -24,7 +24,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "verify")]
 
-from upstream_fixes import FIXES, Fix, write_fixes  # noqa: E402
+from upstream_fixes import FIXES, NOTES, Fix, write_fixes  # noqa: E402
 from upstream_rows import Row, Unmeasured, add_row, data, page, read_rows  # noqa: E402
 
 from scaffold import run_folder  # noqa: E402
@@ -36,6 +36,9 @@ from scaffold_tools.verify.lane import LaneJobFailed, LaneSession  # noqa: E402
 from scaffold_tools.verify.locate import Divergence, locate_divergence  # noqa: E402
 from scaffold_tools.verify.run import Integration, verify_integration  # noqa: E402
 
+ABSOLUTE = re.compile(r"(?<![\w.])/(?:[\w.+-]+/)*?((?:[\w.+-]+/){0,2}[\w.+-]+)(?![\w.+/-])")
+BEFORE = re.compile(r"[\w./+-]*?(?=(?:megatron/(?:bridge|core)|harness)/)")
+"""What stands before the part of a path that says something."""
 TOYS = ("a", "b")
 EXPORTED = "config.exported"
 TOWER = re.compile(r"(vision|image|video|audio|speech)\w*_config")
@@ -179,7 +182,8 @@ def _outcome(text: str) -> Any:
 
 
 def _short(text: str) -> str:
-    return re.sub(r"(/\S*?)?/(site-packages|src)/|/tmp/\S*?/", "", " ".join(text.split()))[:300]
+    """One line without this machine's folders: of a path no more than the last three names."""
+    return BEFORE.sub("", ABSOLUTE.sub(r"\1", " ".join(text.split())))[:300]
 
 
 def sweep(upstream: Upstream, file: Path, only: list[str]) -> None:
@@ -279,7 +283,7 @@ def main(arguments: list[str]) -> int:
         run_folder.write_atomically(
             docs / "upstream-parity.json", json.dumps(data(rows, left, versions), indent=1) + "\n"
         )
-        run_folder.write_atomically(docs / "upstream-parity.md", page(rows, left, versions))
+        run_folder.write_atomically(docs / "upstream-parity.md", page(rows, left, versions, NOTES))
     print(f"{sum(row.outcome == 'passes' for row in rows)} of {len(rows)} pass")
     return 0
 

@@ -11,7 +11,9 @@ from typing import Any, Literal
 Outcome = Literal["passes", "fails", "no reference", "not measurable"]
 CONFIRMED = "a fix of a line or two restores parity"
 OPEN = "difference, cause not confirmed"
-UNTRIED = f"{OPEN}: no short fix is known"
+HIDDEN = 1e-4
+"""A difference of logits below this passes every check."""
+UNTRIED = f"{OPEN} (no fix tried)"
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,12 @@ def data(rows: Sequence[Row], left: Sequence[Unmeasured], versions: dict[str, di
     return {"versions": versions, "rows": kept, "not_measured": [asdict(one) for one in left]}
 
 
-def page(rows: Sequence[Row], left: Sequence[Unmeasured], versions: dict[str, dict[str, str]]) -> str:
+def page(
+    rows: Sequence[Row],
+    left: Sequence[Unmeasured],
+    versions: dict[str, dict[str, str]],
+    notes: Sequence[tuple[str, str]] = (),
+) -> str:
     """The Markdown page."""
     lines = ["# Parity of Megatron-Bridge's own integrations", ""]
     for source in dict.fromkeys(row.source for row in rows):
@@ -123,6 +130,10 @@ def page(rows: Sequence[Row], left: Sequence[Unmeasured], versions: dict[str, di
         "| --- | --- | --- | ---: | --- | --- | --- | --- |",
         *(_failing(row) for row in rows if row.outcome == "fails" and row.variant != "base"),
         "",
+        "## Before blaming a bridge",
+        "",
+        *(f"- `{name}`: {words}" for name, words in notes if any(row.model_type == name for row in rows)),
+        "",
         "## What passes",
         "",
         "| Source | Type | Models that pass | Worst logits difference |",
@@ -150,22 +161,27 @@ def page(rows: Sequence[Row], left: Sequence[Unmeasured], versions: dict[str, di
 
 def _summary(source: str, rows: Sequence[Row], left: Sequence[Unmeasured], versions: dict[str, str]) -> list[str]:
     judged = [row for row in rows if row.outcome in ("passes", "fails")]
-    bad = [row for row in judged if row.outcome == "fails"]
-    types = dict.fromkeys(row.model_type for row in judged)
-    whole = sum(all(row.outcome == "passes" for row in judged if row.model_type == one) for one in types)
-    base = [row for row in judged if row.variant == "base"]
+    base, other = ([row for row in judged if (row.variant == "base") == first] for first in (True, False))
+    bad = [row for row in base if row.outcome == "fails"]
+    numbers = [row.own_scalars for row in bad if isinstance(row.own_scalars, float)]
     return [
-        f"**{source}** ({', '.join(f'{name} {value}' for name, value in versions.items())}):"
-        f" {len(judged) - len(bad)} of {len(judged)} models pass; {len(types)} types,"
-        f" {whole} of them in every variant, {sum(row.outcome == 'passes' for row in base)} of {len(base)} with the"
-        f" default config. Of {len(bad)} that fail, {sum(bool(row.restored_by) for row in bad)} are confirmed by a"
-        " fix,"
-        f" and {sum(row.silent for row in bad)} have an exact round trip and wrong logits."
-        f"{_exported(rows)}"
-        f" {sum(row.outcome not in ('passes', 'fails') for row in rows)} models could not be judged, and"
+        f"**{source}** ({', '.join(f'{name} {value}' for name, value in versions.items())})",
+        "",
+        f"- {_passing_of(base)} types agree with transformers on its default config. Of the {len(bad)} that do not,"
+        f" {sum(bool(row.restored_by) for row in bad)} are confirmed by a fix; {len(bad) - len(numbers)} stop before"
+        f" anything is compared, and {sum(one < HIDDEN for one in numbers)} differ by less than {HIDDEN:g} with the"
+        " scalars of that config.",
+        f"- {_passing_of(other)} models agree with one key changed."
+        f" {sum(bool(row.restored_by) for row in other)} of those that do not are confirmed by a fix.",
+        f"- {sum(row.silent for row in judged)} models have an exact round trip and wrong logits.{_exported(rows)}",
+        f"- {sum(row.outcome not in ('passes', 'fails') for row in rows)} models could not be judged, and"
         f" {sum(one.source == source for one in left)} registered architectures were not measured.",
         "",
     ]
+
+
+def _passing_of(rows: Sequence[Row]) -> str:
+    return f"{sum(row.outcome == 'passes' for row in rows)} of {len(rows)}"
 
 
 def _exported(rows: Sequence[Row]) -> str:
