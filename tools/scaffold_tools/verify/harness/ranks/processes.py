@@ -23,6 +23,8 @@ Work = Callable[[int, Say], dict[str, Any]]
 """Given the rank; what it returns has to be JSON."""
 SAYS_NO = re.compile(r"unsupported|only supported|not (be |yet )?support", re.IGNORECASE)
 """How libraries say it that know no other class for it."""
+BUILT_BY = " when instantiating "
+"""What megatron-core adds to an error for each module around the one that raised it."""
 GRACE_SECONDS = 2.0
 """What is left to the others once one has failed: their complaint may be the cause, and they would wait for ever."""
 
@@ -129,7 +131,13 @@ def _child(number: int, work: Work, writing: int) -> int:
         where = " < ".join(f"{one.filename.rsplit('/site-packages/', 1)[-1]}:{one.lineno}" for one in reversed(frames))
         text = " ".join(f"{type(error).__name__}: {error}".split())[:500]
         reason = "refused" if refuses(error, stages[-1]) else "exception"
-        tell(failure={"reason": reason, "message": f"{text} [{where}]", "own": " ".join(str(error).split())[:300]})
+        tell(
+            failure={
+                "reason": reason,
+                "message": f"{text} [{where}]",
+                "own": " ".join(str(error).split(BUILT_BY)[0].split())[:300],
+            }
+        )
         return 1
     return 0
 
