@@ -5,7 +5,7 @@ import subprocess
 import pytest
 
 from scaffold_tools.errors import Refused
-from scaffold_tools.workspace import apply, diff, diff_entries, read_record, status
+from scaffold_tools.workspace import apply, diff, diff_entries, read_record, sha256, status
 from workspace.trees import create, edit, git, plan, repository, snapshot, write
 
 BEFORE = {"a/__init__.py": b"\xef\xbb\xbfx = 1\r\n", "run.sh": b"echo\n", "keep.txt": b"keep"}
@@ -129,3 +129,15 @@ def test_a_diff_says_when_a_final_newline_is_missing(root):
     entry = diff_entries(plan(edit("keep.txt", b"keep", "keep\nmore")), root)[0]
     assert entry.diff.count("\\ No newline at end of file") == 2
     assert (entry.added, entry.removed) == (2, 1)
+
+
+def test_a_plan_made_over_the_users_lines_does_not_write_over_them(root, tmp_path):
+    """A checkout's plan replaces what it finds; once the file is ours, what it finds may hold lines of the user's."""
+    first = create("run.sh", "ours\n", before_sha256=sha256(BEFORE["run.sh"]))
+    apply(plan(first), root, record_dir=tmp_path / "run")
+    (root / "run.sh").write_bytes(b"ours\nmine\n")
+    again = create("run.sh", "newer\n", before_sha256=sha256(b"ours\nmine\n"))
+    with pytest.raises(Refused, match=r"run\.sh"):
+        apply(plan(again), root, record_dir=tmp_path / "run")
+    (root / "run.sh").write_bytes(BEFORE["run.sh"])  # the user took the target's own back
+    assert apply(plan(again), root, record_dir=tmp_path / "run").changed == ("run.sh",)

@@ -282,7 +282,7 @@ def _one(at: int, both: dict[int, tuple[str, str]]) -> bytes:
     return "".join({None: [BASE[at]], "replace": [fresh], "delete": []}.get(kind, [BASE[at], fresh])).encode()
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(edits, min_size=1, max_size=2), edits)
 def test_after_any_updates_undo_gives_shared_files_back_with_the_users_lines(tmp_path, rounds, mine):
     """Ours is a block of its own; what the user changes elsewhere in the file has to survive both ways."""
