@@ -137,3 +137,19 @@ def test_the_example_config_keeps_grouped_heads_and_distinct_sizes():
     assert len(config["layer_types"]) == config["num_hidden_layers"]
     sizes = [config[name] for name in ("hidden_size", "intermediate_size", "vocab_size", "head_dim")]
     assert len(set(sizes)) == len(sizes)
+
+
+def test_the_example_config_keeps_the_channels_of_state_space_layers_a_multiple_of_the_width():
+    from scaffold_tools.targets.megatron_bridge.example_config import example_config
+
+    blueprint = with_key(with_key(qwen3(), "mamba_n_heads", 128), "mamba_d_head", 64)
+    for name, value, expression in (
+        ("mamba.heads", 128, key("mamba_n_heads")),
+        ("mamba.head_dim", 64, key("mamba_d_head")),
+        ("mamba.groups", 1, None),
+    ):
+        blueprint = with_fact(blueprint, name, value, expression)
+    config = example_config(blueprint)
+    assert config["mamba_n_heads"] * config["mamba_d_head"] == 2 * config["hidden_size"]
+    own = example_config(with_key(blueprint, "mamba_d_ssm", 8192))
+    assert (own["mamba_n_heads"], own["mamba_d_head"]) == (128, 64), "the width is a key of its own, and stays with it"

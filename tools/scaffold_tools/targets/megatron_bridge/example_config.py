@@ -70,6 +70,22 @@ def _sizes(blueprint: Blueprint, layers: int) -> dict[str, int]:
         "head_dim": 32,
         "ffn_hidden_size": 192,
         "max_position_embeddings": 256,
+        **_state_space_sizes(blueprint, hidden_size=128),
+    }
+
+
+def _state_space_sizes(blueprint: Blueprint, *, hidden_size: int) -> dict[str, int]:
+    """Heads of Mamba 2 layers, where their channels are a multiple of the hidden size and no key of their own."""
+    heads, head_dim, hidden = (blueprint.value(name) for name in ("mamba.heads", "mamba.head_dim", "hidden_size"))
+    if not heads or not head_dim or not hidden or heads * head_dim % hidden:
+        return {}
+    if any(use.value == heads * head_dim for use in blueprint.keys if type(use.value) is int):
+        return {}
+    channels = heads * head_dim // hidden * hidden_size
+    return {
+        "mamba.head_dim": 16,
+        "mamba.heads": channels // 16,
+        "mamba.groups": 1 if blueprint.value("mamba.groups") == 1 else 2,
     }
 
 
