@@ -195,6 +195,8 @@ def _not_measured(evidence: Evidence | None, command: str) -> Iterable[str]:
         yield f"several processes in other layouts than {', '.join(split)}: {command} --sharded"
     elif evidence.lane != "gpu-multi":
         yield f"several processes: the model that computed was not split; {command} --sharded does it"
+    if not any(check.name == "saved.exact" and check.status == "passed" for check in evidence.checks):
+        yield f"a checkpoint in Megatron's own format, saved and loaded: {command} --sharded"
     trained = any(check.name == "trained.loss" and check.status == "passed" for check in evidence.checks)
     yield "training beyond a few steps" if trained else "training"
 

@@ -346,9 +346,9 @@ def prove(
 def in_processes(
     job: Job, inventory: Inventory, integration: Integration, evidence: Evidence, say: Callable[[str], None]
 ) -> tuple[Check, ...]:
-    """The integration in processes of its own: split in the few usual ways, saved and loaded, trained.
+    """The integration in processes of its own: split in the few usual ways, and trained.
 
-    Where one process is not proven there is nothing to hold the others against.
+    `verify --sharded` does more. Where one process is not proven there is nothing to hold the others against.
     """
     from scaffold_tools.verify.evidence import Check
     from scaffold_tools.verify.lane import LaneJobFailed
@@ -362,6 +362,7 @@ def in_processes(
             integration,
             config=inventory.config,
             architecture=architecture_of(inventory),
+            also=("trained",),
             model_folder=model_folder(inventory),
             trust_remote_code=job.trust_remote_code,
             on_progress=say,

@@ -198,7 +198,7 @@ def _with_static(evidence: Evidence, checks: Sequence[Check]) -> Evidence:
 def _sharded(
     job: Job, folder: RunFolder, integration: Integration, architecture: str, layouts: Sequence[Layout]
 ) -> tuple[Check, ...]:
-    """The integration split over real processes; in the run's evidence it takes the place of the few usual layouts."""
+    """The integration split over real processes, saved and loaded; it takes the place of the few usual layouts."""
     from scaffold_tools.verify.evidence import Evidence
     from scaffold_tools.verify.processes import verify_processes, with_sharded
 
@@ -210,7 +210,7 @@ def _sharded(
             config=inventory.config,
             architecture=architecture,
             layouts=layouts or "all",
-            also=(),
+            also=("saved",),
             model_folder=steps.model_folder(inventory),
             trust_remote_code=job.trust_remote_code,
             on_progress=stage.note,

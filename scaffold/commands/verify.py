@@ -25,7 +25,9 @@ Keys = Annotated[
 ]
 Sharded = Annotated[
     bool,
-    typer.Option("--sharded", help="Split a toy over real processes, in each usual way that the model can take."),
+    typer.Option(
+        "--sharded", help="Split a toy over processes in each usual way that the model can take; save and load it."
+    ),
 ]
 Tp = Annotated[int, typer.Option(min=1, help="Tensor parallel size: real processes; with --static, arithmetic.")]
 Pp = Annotated[int, typer.Option(min=1, help="Pipeline parallel size, in the same way.")]

@@ -206,6 +206,9 @@ def test_what_was_split_and_trained_is_not_among_what_was_not_measured() -> None
     said = made(*PASSED, *checks).split("## Not measured")[1]
     assert "several processes in other layouts than tp2 sp: scaffold verify org--model --sharded" in said
     assert "training beyond a few steps" in said
+    assert "saved and loaded: scaffold verify org--model --sharded" in said
+    saved = Check("saved.exact", "passed")
+    assert "saved and loaded" not in made(*PASSED, *checks, saved).split("## Not measured")[1]
     skipped = (Check(check.name, "skipped", toy=check.toy) for check in checks)
     said = made(*PASSED, *skipped).split("## Not measured")[1]
     assert "was not split; scaffold verify org--model --sharded does it" in said

@@ -80,8 +80,8 @@ def _sizes(layout: Layout) -> dict[str, Any]:
 
 
 def with_sharded(checks: Sequence[Check], sharded: Sequence[Check]) -> tuple[Check, ...]:
-    """Checks with these layouts in the place of those that they had."""
-    return (*(check for check in checks if not check.name.startswith("sharded.")), *sharded)
+    """Checks with these layouts in the place of those that they had, and of a checkpoint that was saved before."""
+    return (*(check for check in checks if not check.name.startswith(("sharded.", "saved."))), *sharded)
 
 
 def left_out(why: str) -> tuple[Check, ...]:
