@@ -34,7 +34,7 @@ def prove(lane: LaneSession, folder: Path, change: tuple[str, str] | None, *also
         config=model.config,
         architecture=model.blueprint.architecture,
         layouts=(Layout(tp=2, sp=True),),
-        also=also,  # type: ignore[arg-type]
+        also=also,
     )
 
 

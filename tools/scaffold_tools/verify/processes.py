@@ -24,7 +24,7 @@ def verify_processes(
     config: dict[str, Any],
     architecture: str,
     layouts: Literal["few", "all"] | Sequence[Layout] = "few",
-    also: Collection[Literal["saved", "trained"]] = ("saved", "trained"),
+    also: Collection[str] = ("saved", "trained"),
     seed: int = 0,
     model_folder: Path | None = None,
     trust_remote_code: bool = False,
