@@ -94,9 +94,10 @@ def take_out(root: Path, architecture: str, site_packages: Path | None = None) -
     paths = {tree.path(module) for module in gone}
     pages = _pages(root, {str(path.relative_to(root)) for path in paths}, _stem(own.module))
     others = _functional(root, architecture, [path for path in tests if not path.startswith(unit)])
+    names = {name for module in gone for name in (*tree.defined(module), *tree.passed_on_names(module))}
     for path in [*paths, *(root / one for one in (*of_models, *of_recipes, *pages, *others))]:
         path.unlink()
-    tree.forget(gone, {symbol.name for symbol in symbols})
+    tree.forget(gone, names)
     _forget_pages(root, set(pages))
     _forget_registration(root, architecture)
     _remove_empty(root)
@@ -212,21 +213,20 @@ class _Tree:
                 found[str(path.relative_to(self.root))] = used
         return found
 
-    def forget(self, gone: set[str], symbols: set[str]) -> None:
+    def forget(self, gone: set[str], names: set[str]) -> None:
         """Drop imports of what is gone from the packages' `__init__` files, and its names from their `__all__`."""
-        homes = {name for module in gone for name in self.defined_before(module)}
         for name, path in self.files.items():
             if path.name == "__init__.py" and path.is_file():
-                _forget_names(path, self.imports[name], gone, symbols | homes)
+                _forget_names(path, self.imports[name], gone, names)
 
-    def defined_before(self, module: str) -> list[str]:
-        """Names that other files imported from a module that is gone."""
+    def passed_on_names(self, module: str) -> list[str]:
+        """Names that a package's `__init__` takes from a module: also what that one imports itself."""
         return [
             name
             for owner, found in self.imports.items()
             if self.files[owner].name == "__init__.py"
             for one in found
-            if _means(one, module)
+            if one.module == module
             for name in one.names
             if name != "*"
         ]
@@ -305,12 +305,16 @@ def _forget_names(path: Path, found: Iterable[Imported], gone: set[str], names: 
             kept = [name for name in one.names if name not in names]
             statement = f"from {one.module} import ({', '.join(kept)},)\n" if kept else None
             lines[first - 1 : last] = [statement, *[None] * (last - first)]
-    dropped = {
-        node.lineno
-        for listed in _all_lists(ast.parse(text))
-        for node in listed.elts
-        if isinstance(node, ast.Constant) and node.value in names
-    }
+    dropped: set[int] = set()
+    for listed in _all_lists(ast.parse(text)):
+        gone_ones = [one for one in listed.elts if isinstance(one, ast.Constant) and one.value in names]
+        if len({one.lineno for one in listed.elts}) == len(listed.elts):
+            dropped |= {one.lineno for one in gone_ones}
+        elif gone_ones:
+            last = listed.end_lineno or listed.lineno
+            kept = ", ".join(ast.unparse(one) for one in listed.elts if one not in gone_ones)
+            head = (lines[listed.lineno - 1] or "")[: listed.col_offset]
+            lines[listed.lineno - 1 : last] = [f"{head}[{kept}]\n", *[None] * (last - listed.lineno)]
     after = "".join(line for number, line in enumerate(lines, 1) if line is not None and number not in dropped)
     if after != text:
         path.write_text(after)

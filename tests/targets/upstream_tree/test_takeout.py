@@ -65,6 +65,14 @@ FILES = {
         __all__ = ["tide_1b_config"]
     """,
     "src/megatron/bridge/recipes/tide/tide.py": "def tide_1b_config(): ...\n",
+    "src/megatron/bridge/recipes/neap/h100/__init__.py": """
+        from megatron.bridge.recipes.neap.h100.tide import *
+        from megatron.bridge.recipes.neap.h100.neap import *
+
+        __all__ = ["neap_h100_config", "tide_h100_config"]
+    """,
+    "src/megatron/bridge/recipes/neap/h100/tide.py": "def tide_h100_config(): ...\n",
+    "src/megatron/bridge/recipes/neap/h100/neap.py": "def neap_h100_config(): ...\n",
     "src/megatron/bridge/recipes/neap/__init__.py": "from .neap import neap_config\n",
     "src/megatron/bridge/recipes/neap/neap.py": "def neap_config(): ...\n",
     "tests/unit_tests/models/tide/test_tide_bridge.py": """
@@ -122,7 +130,9 @@ def test_a_model_goes_with_all_that_only_it_needs(tree: Path) -> None:
         "megatron.bridge.models.tide.tide_provider",
     )
     assert [symbol.name for symbol in taken.symbols] == ["TideBridge", "TideProvider"]
-    assert taken.recipes == ("megatron.bridge.recipes.tide.tide",)
+    assert taken.recipes == ("megatron.bridge.recipes.neap.h100.tide", "megatron.bridge.recipes.tide.tide")
+    listed = ast.parse((tree / "src/megatron/bridge/recipes/neap/h100/__init__.py").read_text()).body
+    assert ast.unparse(listed[-1]) == "__all__ = ['neap_h100_config']", "also what came by a star"
     assert [path for path, _ in taken.unit_tests] == ["tests/unit_tests/models/tide/test_tide_bridge.py"]
     assert taken.pages == ("docs/models/tide/tide.md",)
     left = {str(path.relative_to(tree)) for path in tree.rglob("*") if path.is_file()}

@@ -40,7 +40,9 @@ def _plain(given):
 def completed(config):
     """The config with what transformers adds; itself, where it is one of transformers' own."""
     if isinstance(config, (Mock, NonCallableMock)):
-        names = [name for name in (config._mock_methods or ()) if not name.startswith("_")]
+        if config._mock_methods is None:  # it has every name already
+            return config
+        names = [name for name in config._mock_methods if not name.startswith("_") and hasattr(config, name)]
     elif isinstance(config, SimpleNamespace):
         names = list(vars(config))
     else:
@@ -49,14 +51,14 @@ def completed(config):
 
     told = {name: getattr(config, name) for name in names}
     whole = CONFIG_MAPPING[ASKED["model_type"]](**{key: value for key, value in told.items() if key != "model_type"})
-    return _Completed(config, names, whole)
+    return _Completed(config, whole)
 
 
 class _Completed:
-    def __init__(self, config, names, whole):
-        self.__dict__.update(_config=config, _names=names, _whole=whole)
+    def __init__(self, config, whole):
+        self.__dict__.update(_config=config, _whole=whole)
 
     def __getattr__(self, name):
-        if name in self._names and name not in ("rope_scaling", "rope_parameters"):
+        if name not in ("rope_scaling", "rope_parameters") and hasattr(self._config, name):
             return getattr(self._config, name)
         return getattr(self._whole, name)
