@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pytest
 from ranks.layouts import CHOICES, LAYERS_MULTIPLE, RULES, Layout, Numbers, chosen, fitted, hindrance
 from ranks.processes import refuses
@@ -32,6 +34,11 @@ def test_expert_ranks_are_taken_from_the_others(layout: Layout, processes: int) 
     ("layout", "numbers", "said"),
     [
         (Layout(tp=3), DENSE, "16 heads over 3 tensor ranks"),
+        (
+            Layout(tp=2),
+            Numbers(heads=16, groups=8, experts=0, layers=28, state_groups=1),
+            "1 groups of a state space over 2 tensor ranks",
+        ),
         (Layout(tp=4), Numbers(heads=12, groups=3, experts=0, layers=28), "3 key-value heads over 4 tensor ranks"),
         (Layout(ep=2), DENSE, "no experts"),
         (Layout(tp=2), EXPERTS, "not sequence parallel"),
@@ -45,7 +52,8 @@ def test_what_cannot_be_split_is_said_with_its_number(layout: Layout, numbers: N
 
 
 def test_every_rule_hinders_something() -> None:
-    cases = ((Layout(tp=3, ep=3, pp=30), DENSE), (Layout(tp=2, ep=3), EXPERTS))
+    states = Numbers(heads=16, groups=8, experts=0, layers=28, state_groups=1)
+    cases = ((Layout(tp=3, ep=3, pp=30), DENSE), (Layout(tp=2, ep=3), EXPERTS), (Layout(tp=2), states))
     assert all(any(rule.hinders(*case) for case in cases) for rule in RULES)
 
 
@@ -105,3 +113,19 @@ def test_a_refusal_is_told_from_a_mistake(error: Exception, stage: str, refused:
 def test_the_usual_toy_is_what_it_was() -> None:
     config = {"model_type": "llama", "num_hidden_layers": 30, "num_attention_heads": 32, "hidden_size": 4096}
     assert shrink_config(config, "a")["num_hidden_layers"] == 3
+
+
+@dataclass
+class _Provider:
+    num_attention_heads: int = 8
+    num_query_groups: int = 4
+    num_layers: int = 4
+    mamba_num_groups: int = 8
+    add_bias_linear: bool = False
+
+
+def test_groups_of_a_state_space_count_only_where_a_model_says_how_many() -> None:
+    assert Numbers.of(_Provider()).state_groups == 0
+    assert Numbers.of(_Provider(mamba_num_groups=1)).state_groups == 1
+    assert hindrance(Layout(tp=2), Numbers.of(_Provider())) == ""
+    assert "state space" in hindrance(Layout(tp=2), Numbers.of(_Provider(mamba_num_groups=1)))

@@ -59,6 +59,8 @@ class Numbers:
     layers: int
     expert_biases: bool = False
     """megatron-core keeps experts that have biases whole."""
+    state_groups: int = 0
+    """Groups of a Mamba mixer, where the model says how many; every config of megatron-core has a default."""
 
     @classmethod
     def of(cls, provider: Any) -> Numbers:
@@ -66,7 +68,13 @@ class Numbers:
         heads = provider.num_attention_heads or 1
         experts = getattr(provider, "num_moe_experts", None) or 0
         groups, biases = provider.num_query_groups or heads, bool(experts and provider.add_bias_linear)
-        return cls(heads, groups, experts, provider.num_layers, biases)
+        return cls(heads, groups, experts, provider.num_layers, biases, _state_groups(provider))
+
+
+def _state_groups(provider: Any) -> int:
+    field = getattr(type(provider), "__dataclass_fields__", {}).get("mamba_num_groups")
+    found = getattr(provider, "mamba_num_groups", None) or 0
+    return 0 if field is None or found == field.default else int(found)
 
 
 @dataclass(frozen=True)
@@ -80,6 +88,10 @@ class Rule:
 
 RULES: tuple[Rule, ...] = (
     Rule(lambda split, has: has.heads % split.tp != 0, "{heads} heads over {tp} tensor ranks"),
+    Rule(
+        lambda split, has: has.state_groups % split.tp != 0,
+        "{state_groups} groups of a state space over {tp} tensor ranks",
+    ),
     Rule(
         lambda split, has: has.groups % split.tp != 0 and split.tp % has.groups != 0,
         "{groups} key-value heads over {tp} tensor ranks",
