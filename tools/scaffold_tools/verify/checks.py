@@ -108,6 +108,13 @@ CHECKS: tuple[CheckKind, ...] = (
         "As for logits.max_abs, whose limit it shares.",
     ),
     CheckKind(
+        "logits.as_called",
+        "Called as ROLL's strategy calls it, with a mask of tokens and no positions, the model computes the same.",
+        "Packed sequences and padding at the start.",
+        "0.0001",
+        "As for logits.max_abs, whose limit it shares.",
+    ),
+    CheckKind(
         "logits.fusions",
         "Without fusions of bias, activation, dropout and softmax the logits are right, too.",
         "Fusions that are CUDA kernels; the CPU lane has them off.",
@@ -173,8 +180,8 @@ CHECKS: tuple[CheckKind, ...] = (
     CheckKind(
         "generation.real",
         "With the real weights and tokenizer, every token that Hugging Face writes on is Megatron's best one, too.",
-        "Whether the weights are any good. Run where they lie in the model's folder, unquantised, with a tokenizer, and"
-        " one model in fp32 takes at most two thirds of the free memory.",
+        "Whether the weights are any good. Run where they lie in the model's folder, unquantised, with a tokenizer,"
+        " and one model in fp32 takes at most two thirds of the free memory.",
         "all tokens",
         "A token within a thousandth of the logits' deviation of the best is as good.",
     ),
