@@ -22,8 +22,7 @@ registrations, recipes, tests, pages and the rows that lead to them, found by re
   touched.
 - *configs*: the same, and configs that tests write by hand (a `Mock` with a dozen keys) get the keys that transformers
   would add on reading such a config.json: a bridge sees no config that transformers did not read.
-- *tree*: upstream's tests of the whole checkout, listed below: how many pass that the untouched checkout lacks,
-  and how many fail that pass there.
+- *tree*: upstream's tests of the whole checkout, listed below: how many pass, and how many do in the untouched one.
 - *own*: the unit tests that are generated with the model.
 - *proof*: checks of `scaffold verify` in that checkout, on a CPU; *logits*: largest difference from Hugging Face's.
 - *ruff*: `ruff check` and `ruff format --check` of every file written, with upstream's `ruff.toml`.
@@ -112,7 +111,9 @@ def _table(record: dict[str, Any]) -> str:
         counts = [sum(one[key] == "passed" for one in tests) for key in ("baseline", "names", "completed")]
         told = [f"{count} of {len(tests)}" if tests else "no tests" for count in counts]
         bad = len(row["shared_failures"])
-        shared = f"+{row['shared']['new']} pass" + (f", {bad} fail" if bad else "")
+        counted = row["shared"]
+        shared = f"{counted['ours']} pass (before: {counted['baseline']})" + (f", {bad} fail" if bad else "")
+        shared += f", {counted['gone']} are gone or did not run" if counted["gone"] else ""
         logits = "" if row["logits"] is None else f"{row['logits']:.1e}"
         rows.append(
             f"| `{name}` | {FAMILIES.get(name, '')} | {row['theirs'] or 'none'} / {row['ours']} "
@@ -138,7 +139,7 @@ def _shared(record: dict[str, Any]) -> list[str]:
     for name, row in record["rows"].items():
         for test, one in row["shared_failures"].items():
             reason = shared_reason(test, one["said"])
-            why = "fails without the model too: upstream's test names it" if one["without"] == "failed" else ""
+            why = "fails without the model too: how it was taken out" if one["without"] == "failed" else ""
             why = why or (reason.why if reason is not None else "no reason yet")
             rows.append(f"| `{name}` | `{test}` | {why} | {_cell(one['said'])} |")
     if not rows:
