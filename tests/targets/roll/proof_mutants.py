@@ -181,6 +181,20 @@ MUTANTS: tuple[Mutant, ...] = (
         ("import.repeatable",),
     ),
     Mutant(
+        "mask_taken_for_what_is_hidden",
+        Change(
+            after=(
+                'class Masked(MODEL_MAPPING["qwen3"]):\n'
+                "    def forward(self, input_ids, position_ids, attention_mask, **kwargs):\n"
+                "        if attention_mask.dim() == 2:\n"
+                "            input_ids = input_ids.masked_fill(attention_mask.bool(), 0)\n"
+                "        return super().forward(input_ids, position_ids, attention_mask, **kwargs)\n"
+                'MODEL_MAPPING["qwen3"] = Masked'
+            )
+        ),
+        ("logits.as_called",),
+    ),
+    Mutant(
         "grouped_names_swapped",
         Change(
             after=(

@@ -137,7 +137,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("repo", type=Path, metavar="ROLL")
     parser.add_argument("--revision", help="what the page calls the checkout [default: its commit]")
     parser.add_argument("types", nargs="*", metavar="TYPE")
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
     repo, types = options.repo.resolve(), options.types
     rows = []
     with LaneSession() as lane:

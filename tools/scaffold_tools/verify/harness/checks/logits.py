@@ -38,13 +38,8 @@ def compare_logits(model: Any, reference: Reference, checks: Checks) -> None:
 def compare_padded(model: Any, reference: Reference, checks: Checks) -> None:
     """Sequences of different lengths in one batch, padded at the end; records `logits.padded` over real tokens."""
     clock = Clock()
-    tokens = reference.tokens.clone()
-    batch, length = tokens.shape
-    lengths = [length - (length // 3) * row for row in range(batch)]
-    mask = torch.zeros_like(tokens)
-    for row, real in enumerate(lengths):
-        mask[row, :real] = 1
-    tokens[mask == 0] = 0
+    tokens, mask = padded_batch(reference.tokens)
+    lengths = mask.sum(-1).tolist()
     try:
         with torch.no_grad():
             expected = reference.model(input_ids=tokens, attention_mask=mask, use_cache=False).logits
@@ -58,6 +53,16 @@ def compare_padded(model: Any, reference: Reference, checks: Checks) -> None:
     detail = f"lengths {', '.join(map(str, lengths))}"
     passed = largest < reference.limit
     checks.add("logits.padded", passed, value=value, threshold=reference.limit, detail=detail, seconds=clock.lap())
+
+
+def padded_batch(whole: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Tokens [batch, sequence] of which each row is a third shorter than the one before, and 1 where one is real."""
+    tokens, length = whole.clone(), whole.shape[1]
+    mask = torch.zeros_like(tokens)
+    for row in range(len(tokens)):
+        mask[row, : length - (length // 3) * row] = 1
+    tokens[mask == 0] = 0
+    return tokens, mask
 
 
 FUSIONS = ("bias_activation_fusion", "bias_dropout_fusion", "masked_softmax_fusion")

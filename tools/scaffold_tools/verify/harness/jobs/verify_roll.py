@@ -19,6 +19,7 @@ from checks.square import verify_square
 from checks.stored import ORDER as STORED
 from checks.weights import load_saved
 from echo import versions
+from mca.called import compare_called
 from mca.checkout import Registered, register, use_checkout
 from mca.grouped import compare_grouped
 from mca.lint import lint
@@ -34,7 +35,8 @@ ORDER = (
     *("reference.reach", "reference.noise", "registration", "build.megatron"),
     *("import.hf_consumed", "import.megatron_filled", "import.warnings"),
     *("round_trip.exact", "config.exported", "logits.max_abs", "logits.cosine"),
-    *("logits.padded", "logits.fusions", "generation.greedy", "import.repeatable", "experts.grouped"),
+    *("logits.padded", "logits.as_called", "logits.fusions", "generation.greedy"),
+    *("import.repeatable", "experts.grouped"),
     *("lint.fields", "lint.distribution", "lint.converters"),
 )
 """Every check of one toy, in the order in which they run."""
@@ -175,6 +177,8 @@ class _Measured:
             compare_logits(loaded.model, reference, checks)
         with checks.guard("logits.padded"):
             compare_padded(loaded.model, reference, checks)
+        with checks.guard("logits.as_called"):
+            compare_called(toy, loaded, checks)
         with checks.guard("logits.fusions"):
             compare_fusions(loaded.model, reference, checks)
         with checks.guard("generation.greedy"):
