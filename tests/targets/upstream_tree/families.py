@@ -15,15 +15,11 @@ FAMILIES: dict[str, str] = {
 }
 """model_type -> what it stands for; the config is the default of transformers' class."""
 
+_FP8 = {"activation_scheme": "dynamic", "fmt": "e4m3", "quant_method": "fp8", "weight_block_size": [128, 128]}
+
 PUBLISHED: dict[str, dict[str, object]] = {
-    "deepseek_v3": {
-        "quantization_config": {
-            "activation_scheme": "dynamic",
-            "fmt": "e4m3",
-            "quant_method": "fp8",
-            "weight_block_size": [128, 128],
-        }
-    },
+    "deepseek_v3": {"quantization_config": _FP8},
+    "minimax_m2": {"quantization_config": _FP8, "rotary_dim": 64},
 }
 """What published configs have beside the defaults of the class, where upstream's tests are about it."""
 
