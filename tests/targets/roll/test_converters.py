@@ -153,3 +153,12 @@ def test_output_biases_of_stacked_experts_are_handed_on_as_halves():
 def test_buffers_are_not_looked_for():
     buffer = role("buffer", "model.layers.*.self_attn.rotary_emb.inv_freq", (64,), "other")
     assert converted(changed(dense(), (), (buffer,))).ignored == (".self_attn.rotary_emb.inv_freq",)
+
+
+def test_a_gate_among_the_rows_of_queries_is_told_from_one_of_its_own():
+    gated = changed(dense(), (fact("attention.output_gate", True),), ())
+    assert "GatedQKVConverOp" in {row.name for row in converted(gated).operations}
+    own = role("attn.output_gate", "model.layers.*.self_attn.g_proj.weight", (32, 4096))
+    names = {row.name for row in converted(changed(gated, (), (own,))).operations}
+    assert "QKVConverOp" in names
+    assert "GatedQKVConverOp" not in names

@@ -183,7 +183,7 @@ def _operation(
     if fused.name in STOCK and not words and not fused.code:
         name, arguments = STOCK[fused.name]
         if name == "QKVConverOp":
-            gated = blueprint.value("attention.output_gate") is True
+            gated = blueprint.value("attention.output_gate") is True and blueprint.role("attn.output_gate") is None
             name = "QKVBiasConverOp" if mca[0].endswith(".bias") else "GatedQKVConverOp" if gated else name
         return Operation(name, names, mca, arguments)
     return Gap(
