@@ -46,7 +46,12 @@ _SPEC = Import("megatron.core.transformer", "ModuleSpec")
 
 FRAGMENTS: tuple[Fragment, ...] = (
     Fragment("activation", _any("activation"), (_TENSOR,)),
-    Fragment("xielu", _any("xielu"), (_CONFIG, _TENSOR), ("torch", "torch.nn.functional as F")),
+    Fragment(
+        "xielu",
+        _any("xielu"),
+        (_CONFIG, _TENSOR, Import("megatron.core.transformer.utils", "make_sharded_tensors_for_checkpoint")),
+        ("torch", "torch.nn.functional as F"),
+    ),
     Fragment("activation_uses", _any("activation_math"), (), ("math",)),
     Fragment("activation_uses", _any("activation_functional"), (), ("torch.nn.functional as F",)),
     Fragment("activation_uses", _any("activation_torch"), (), ("torch",)),
