@@ -145,7 +145,9 @@ def _activation_back(
     """The config's name of an activation that Megatron-Bridge, which goes by the function, has no name for."""
     own = any(row.name == "activation_func" for row in blocks.provider_settings) or "activation" in blocks.features
     chosen = any(row.attribute == "activation_func" and row.imports for row in settings)
-    return activation_key(blueprint)[1] if own or chosen or alias is not None else None
+    # Where nobody knows the function, somebody will write one that Megatron-Bridge does not know either.
+    unknown = any(gap.subject == "mlp.activation" for gap in blueprint.gaps)
+    return activation_key(blueprint)[1] if own or chosen or unknown or alias is not None else None
 
 
 def _unique(rows: Iterable[Setting]) -> list[Setting]:

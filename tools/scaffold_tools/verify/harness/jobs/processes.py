@@ -100,9 +100,12 @@ def _subject(request: dict[str, Any], workdir: Path) -> Subject:
 
 
 def _unpadded(tokens: torch.Tensor, model: Any) -> torch.Tensor:
-    """Tokens without the one that torch's embedding takes for padding, to which nothing flows back."""
-    padding = getattr(model.get_input_embeddings(), "padding_idx", None)
-    return tokens if padding is None else torch.where(tokens == padding, tokens + 1, tokens)
+    """Tokens without those that torch's embeddings take for padding, to which nothing flows back."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.Embedding) and module.padding_idx is not None:
+            another = (tokens + 1) % module.num_embeddings
+            tokens = torch.where(tokens == module.padding_idx, another, tokens)
+    return tokens
 
 
 def _numbers(request: dict[str, Any], subject: Subject) -> tuple[Numbers, Numbers | None]:
