@@ -11,6 +11,16 @@ from scaffold_tools.targets.megatron_bridge.emission import inverse, plain_key, 
 from scaffold_tools.targets.megatron_bridge.profile import Profile
 from scaffold_tools.targets.megatron_bridge.rules import Setting, activation_key
 
+YARN = {
+    "factor": "rotary_scaling_factor",
+    "original_max_position_embeddings": "original_max_position_embeddings",
+    "beta_fast": "beta_fast",
+    "beta_slow": "beta_slow",
+    "mscale": "mscale",
+    "mscale_all_dim": "mscale_all_dim",
+}
+"""Key -> attribute of latent attention (MLA_ROPE_SCALING_MAPPING of the base bridge); of others, behind `yarn_`."""
+
 Export = tuple[str, str | None]
 """(Hugging Face key, code over `provider` and the config made so far; None takes out what CONFIG_MAPPING wrote)."""
 
@@ -82,6 +92,9 @@ def _rope(blueprint: Blueprint, settings: Sequence[Setting]) -> dict[str, str]:
     if not all(row.get("config_key") for row in sets):  # keys of other names, which go back one by one
         return own_bases(sets) if len(sets) > 1 else {}
     attributes = {plain_key(setting.expression): setting.attribute for setting in settings}
+    if len(sets) == 1 and sets[0].get("type") == "yarn":
+        prefix = "" if blueprint.value("mla.kv_rank") is not None else "yarn_"
+        attributes |= {f"{sets[0]['config_key']}.{name}": prefix + attribute for name, attribute in YARN.items()}
     if len(sets) == 1 and "." not in str(sets[0].get("config_key")):
         return {"rope_parameters": _rope_dict(sets[0], attributes, main=True)}
     labels = [str(row.get("config_key")).rsplit(".", 1)[-1] for row in sets]
