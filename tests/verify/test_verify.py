@@ -65,6 +65,7 @@ def bad(evidence: Evidence) -> set[str]:
 def packaged(folder: Path, mutant: Mutant) -> Integration:
     return Integration("package", folder, write_package(folder, mutant))
 
+
 OTHERS = (
     *("stored.", "static.", "square.", "sharded.", "saved.", "trained.", "gpu.", "config.keys", "generation.real"),
     *("lint.", "experts.", "logits.as_called"),
