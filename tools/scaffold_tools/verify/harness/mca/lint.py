@@ -74,6 +74,10 @@ RULES: tuple[Rule, ...] = (
 )
 
 
+UNMARKED = {"softmax_offset": 0}
+"""Parameters that megatron-core splits without marking them; `sharded_state_dict` of its attention says the axis."""
+
+
 def undistributed(loaded: Loaded, converter: Any) -> tuple[list[str], int]:
     """What is wrong with the rules of this model's parameters, and how many parameters there are.
 
@@ -91,7 +95,7 @@ def undistributed(loaded: Loaded, converter: Any) -> tuple[list[str], int]:
         if rule is None:
             found[f"no rule for {pure}"] = None
             continue
-        axis = _axis(parameter, owner)
+        axis = UNMARKED.get(name.rpartition(".")[2], _axis(parameter, owner))
         if rule.axis != axis:
             found[f"{pure} is shared out {rule.words}, its module splits {_words(axis)}"] = None
         if pure == name and not _placed(converter, name):
