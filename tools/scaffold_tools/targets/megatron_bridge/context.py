@@ -122,7 +122,7 @@ def bridge_context(
         ],
         "fused": list(mappings.fused),
         "activation_alias": None if alias is None else {"name": alias[0], "function": alias[2]},
-        "activation_back": _activation_back(blueprint, settings, alias, blocks),
+        "activation_back": _activation_back(blueprint, settings, alias, blocks, written=stub),
     }
     context["imports"] = _imports(context, rows, names=names, code=code, blocks=blocks, mappings=mappings, alias=alias)
     return context
@@ -140,13 +140,18 @@ def _block_alias(
 
 
 def _activation_back(
-    blueprint: Blueprint, settings: Sequence[Setting], alias: tuple[str, str, str] | None, blocks: BlockPlan
+    blueprint: Blueprint,
+    settings: Sequence[Setting],
+    alias: tuple[str, str, str] | None,
+    blocks: BlockPlan,
+    *,
+    written: bool,
 ) -> str | None:
     """The config's name of an activation that Megatron-Bridge, which goes by the function, has no name for."""
     own = any(row.name == "activation_func" for row in blocks.provider_settings) or "activation" in blocks.features
     chosen = any(row.attribute == "activation_func" and row.imports for row in settings)
-    # Where nobody knows the function, somebody will write one that Megatron-Bridge does not know either.
-    unknown = any(gap.subject == "mlp.activation" for gap in blueprint.gaps)
+    # Where a gap is filled by hand, the function is one that Megatron-Bridge does not know either.
+    unknown = written and any(gap.subject == "mlp.activation" for gap in blueprint.gaps)
     return activation_key(blueprint)[1] if own or chosen or unknown or alias is not None else None
 
 
