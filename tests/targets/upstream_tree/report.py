@@ -9,7 +9,9 @@ others keep their rows; `--tables` measures nothing and writes the documents fro
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import sys
 import tempfile
 import traceback
@@ -41,18 +43,41 @@ def main(arguments: list[str]) -> int:
     """Measure, write, say what has no reason yet. Exit code 1 where something has none."""
     only_tables = "--tables" in arguments
     words = [word for word in arguments if not word.startswith("--")]
-    record = json.loads(RECORD.read_text()) if RECORD.is_file() else {"baseline": {}, "rows": {}}
     if not only_tables:
-        _measure(Path(words[0]).resolve(), words[1:] or list(FAMILIES), record)
+        _measure(Path(words[0]).resolve(), words[1:] or list(FAMILIES))
+    record = read_record(RECORD)
     PAGE.write_text(markdown(record))
     open_ones = unexplained(record)
     print("\n".join(open_ones) or "every difference has a reason")
     return 1 if open_ones else 0
 
 
-def _measure(checkout: Path, wanted: list[str], record: dict[str, Any]) -> None:
+def read_record(place: Path) -> dict[str, Any]:
+    """What was measured so far, `{"baseline", "rows"}`."""
+    return json.loads(place.read_text()) if place.is_file() else {"baseline": {}, "rows": {}}
+
+
+def put_row(place: Path, name: str, row: dict[str, Any], baseline: dict[str, Outcome]) -> None:
+    """Replace one family's row of the record, as it is on disk now: minutes passed since this run began.
+
+    Another run may have written its own rows meanwhile, so what was read at the start is never written back.
+    """
+    folder = os.open(place.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        record = read_record(place)
+        rows = {**record["rows"], name: row}
+        record = {
+            "baseline": {test: {"status": one.status, "said": one.said} for test, one in baseline.items()},
+            "rows": {key: rows[key] for key in FAMILIES if key in rows},
+        }
+        place.write_text(json.dumps(record, indent=1) + "\n")
+    finally:
+        os.close(folder)
+
+
+def _measure(checkout: Path, wanted: list[str]) -> None:
     baseline = run_tests(checkout, SHARED)
-    record["baseline"] = {name: {"status": one.status, "said": one.said} for name, one in baseline.items()}
     for name, config in configs(wanted).items():
         with tempfile.TemporaryDirectory(prefix="upstream-") as work:
             try:
@@ -60,9 +85,7 @@ def _measure(checkout: Path, wanted: list[str], record: dict[str, Any]) -> None:
             except Exception:  # the others are measured all the same
                 print(f"{name}: {traceback.format_exc()[-1500:]}", file=sys.stderr)
                 continue
-        record["rows"][name] = as_json(row)
-        record["rows"] = {key: record["rows"][key] for key in FAMILIES if key in record["rows"]}
-        RECORD.write_text(json.dumps(record, indent=1) + "\n")
+        put_row(RECORD, name, as_json(row), baseline)
         passed = sum(one["completed"] == "passed" for one in row.tests.values())
         print(
             f"{name}: {passed} of {len(row.tests)}, {row.shared}, ruff {row.ruff or 'clean'}, exit {row.exit_code},"
@@ -71,7 +94,7 @@ def _measure(checkout: Path, wanted: list[str], record: dict[str, Any]) -> None:
         )
 
 
-__all__ = ["Outcome", "configs", "main"]
+__all__ = ["Outcome", "configs", "main", "put_row", "read_record"]
 
 if __name__ == "__main__":
     raise SystemExit(main(sys.argv[1:]))

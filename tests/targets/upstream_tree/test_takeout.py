@@ -12,6 +12,8 @@ from scaffold_tools.errors import BadInput
 from targets.upstream_tree import takeout
 from targets.upstream_tree.adapt import Names, adapt, counterparts
 from targets.upstream_tree.reasons import REASONS, SHARED_REASONS
+from targets.upstream_tree.report import put_row, read_record
+from targets.upstream_tree.runs import Outcome
 from targets.upstream_tree.takeout import Symbol, TakenOut, take_out
 
 BRIDGE = """
@@ -203,6 +205,18 @@ def test_classes_of_the_same_base_are_each_others(tmp_path: Path) -> None:
         "Strange": "Odd",
     }
     assert names.missing == {"helper"}
+
+
+def test_a_run_replaces_its_own_rows_alone(tmp_path: Path) -> None:
+    place = tmp_path / "record.json"
+    put_row(place, "qwen3", {"seconds": 1}, {})
+    begun = read_record(place)
+    put_row(place, "olmoe", {"seconds": 2}, {"test": Outcome("passed")})
+    assert "olmoe" not in begun["rows"], "another run wrote after this one began"
+    put_row(place, "qwen3", {"seconds": 3}, {"test": Outcome("passed")})
+    now = read_record(place)
+    assert {name: row["seconds"] for name, row in now["rows"].items()} == {"qwen3": 3, "olmoe": 2}
+    assert now["baseline"] == {"test": {"status": "passed", "said": ""}}
 
 
 def test_every_reason_says_why_and_on_what_evidence() -> None:
