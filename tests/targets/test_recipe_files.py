@@ -175,8 +175,12 @@ def test_layers_that_predict_further_tokens_are_switched_off(tmp_path):
     for count, expected in ((1, True), (0, False)):
         blueprint = with_key(qwen3(), "num_nextn_predict_layers", count)
         plan = make_plan(blueprint, root=root, profile=profile, options=Options("a/Qwen3-8B", year=2026))
-        text = next(change.content for change in plan.changes if change.path.endswith("h100/qwen3_8b.py"))
-        assert ("cfg.model.mtp_num_layers = None" in text) is expected
+        bridge, recipe = (
+            next(change.content for change in plan.changes if change.path.endswith(end))
+            for end in ("/qwen3_bridge.py", "h100/qwen3_8b.py")
+        )
+        assert ("provider.mtp_num_layers = None" in bridge) is expected
+        assert "mtp_num_layers" not in recipe, "what the bridge says is not said again"
 
 
 def test_a_hostile_model_name_is_only_ever_a_string(tmp_path):

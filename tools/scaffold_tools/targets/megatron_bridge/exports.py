@@ -61,10 +61,11 @@ def _as_it_was(blueprint: Blueprint, profile: Profile, settings: Sequence[Settin
     """Keys that CONFIG_MAPPING would write from an attribute that they did not give.
 
     Where the model leaves a key empty and another one gave the attribute, it stays empty; where the attribute is None
-    whatever the key says (a count of experts that no layer has), the key keeps what it said.
+    whatever the key says (a count of experts that no layer has), the key keeps what it said, unless the setting says
+    what it means now.
     """
     given = {setting.attribute for setting in settings if not setting.config_key}
-    none = {setting.attribute for setting in settings if setting.code == "None"}
+    none = {setting.attribute: dict(setting.exports) for setting in settings if setting.code == "None"}
     read = {use.key: use.value for use in blueprint.keys if use.read_by_code}
     every = {use.key: use.value for use in blueprint.keys}
     rows: dict[str, str | None] = {}
@@ -72,7 +73,7 @@ def _as_it_was(blueprint: Blueprint, profile: Profile, settings: Sequence[Settin
         if key in read and read[key] is None and attribute in given:
             rows[key] = "None"
         elif every.get(key) is not None and attribute in none:
-            rows[key] = python_literal(every[key])
+            rows[key] = none[attribute].get(key) or python_literal(every[key])
     return rows
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from scaffold_tools.blueprint.facts import Blueprint, Chosen, Const, Expression, Fact, Gap, PerLayer, Product, Term
 from scaffold_tools.blueprint.vocabulary import FACT_NAMES
 from scaffold_tools.render.literals import python_literal as literal
+from scaffold_tools.targets.megatron_bridge.counted import not_built
 from scaffold_tools.targets.megatron_bridge.delta_rules import ROWS as DELTA_ROWS
 from scaffold_tools.targets.megatron_bridge.emission import config_path, label_flags, plain_key, scalar, value_flags
 from scaffold_tools.targets.megatron_bridge.mamba_rules import ROWS as MAMBA_ROWS
@@ -476,23 +477,8 @@ def settle(blueprint: Blueprint, profile: Profile, covered: frozenset[str] = fro
                 settings.extend(found)
             else:
                 derived[fact.name] = "the base bridge finds it"
-    settings.extend(_without_experts(blueprint, profile))
+    settings.extend(not_built(blueprint, profile))
     return Settlement(tuple(settings), derived, tuple(gaps))
-
-
-def _without_experts(blueprint: Blueprint, profile: Profile) -> tuple[Setting, ...]:
-    """Configs may count experts that no layer has: the base bridge would believe the key and build them."""
-    counted = {key for key, attribute in profile.config_mapping if attribute == "num_moe_experts"}
-    counts = [use for use in blueprint.keys if use.key in counted and use.value]
-    if (
-        not counts
-        or blueprint.fact("mlp.gated") is None
-        or any(row.role.startswith("moe.") for row in blueprint.roles)
-    ):
-        return ()
-    if any(fact.name.startswith("moe.") for fact in blueprint.facts):
-        return ()
-    return (Setting("num_moe_experts", "None", f"no layer has experts, although {counts[0].key} counts some"),)
 
 
 def _gap(fact: Fact, reason: str = "") -> Gap:

@@ -79,8 +79,6 @@ class RecipeDesign:
     """Modules with adapters; empty where upstream's default is right."""
     uneven: bool
     """Some pipeline has stages of different length."""
-    predicts_ahead: bool
-    """The config asks for MTP layers, which the bridge does not convert."""
     taken: str | None = None
     """The module of the checkout that has recipes of these names already."""
 
@@ -127,7 +125,6 @@ def design_recipes(
         unpacked=next((row.reason for row in OBSTACLES if row.holds(blueprint, blocks)), None),
         targets=_targets(mappings),
         uneven=any(not choice.even for choice in choices),
-        predicts_ahead=_predicts_ahead(blueprint, profile),
     )
     return _with_taken(design)
 
@@ -150,8 +147,3 @@ def _targets(mappings: Mappings) -> tuple[str, ...]:
     modules = {part for name in names for part in name.split(".")}
     found = tuple(name for name in ADAPTED if name in modules)
     return () if not found or set(found) <= set(USUAL) else found
-
-
-def _predicts_ahead(blueprint: Blueprint, profile: Profile) -> bool:
-    keys = {key for key, attribute in profile.config_mapping if attribute == "mtp_num_layers"}
-    return any(use.key in keys and bool(use.value) for use in blueprint.keys)

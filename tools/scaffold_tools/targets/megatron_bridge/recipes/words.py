@@ -93,8 +93,6 @@ def _shared(design: RecipeDesign, fields: frozenset[str], *, has_moe: bool) -> l
     ]
     if has_moe:
         model += [("expert_tensor_parallel_size", "1", ""), ("moe_token_dispatcher_type", '"alltoall"', "")]
-    if design.predicts_ahead:
-        model.append(("mtp_num_layers", "None", "The bridge converts no multi-token prediction layers"))
     rows = [_row(f"cfg.model.{name}", code, comment) for name, code, comment in model if name in fields]
     return [
         *rows,
