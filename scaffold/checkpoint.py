@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from scaffold.steps import Job
+    from scaffold.lane import EarlyLane
     from scaffold_tools.source.inventory import Inventory
     from scaffold_tools.verify.evidence import Check
     from scaffold_tools.verify.run import Integration
@@ -25,14 +25,15 @@ class Subject:
     architecture: str
     folder: Path | None
     """The model's own folder, where it is one."""
+    trust_remote_code: bool = False
 
 
-def measure(job: Job, subject: Subject, say: Say) -> tuple[Check, ...]:
+def measure(lane: EarlyLane, subject: Subject, say: Say) -> tuple[Check, ...]:
     """Everything that the checkpoint itself lets one measure; nothing where only a config is known."""
-    return (*full_size(job, subject, say), *written_on(job, subject, say))
+    return (*full_size(lane, subject, say), *written_on(lane, subject, say))
 
 
-def full_size(job: Job, subject: Subject, say: Say) -> tuple[Check, ...]:
+def full_size(lane: EarlyLane, subject: Subject, say: Say) -> tuple[Check, ...]:
     """The integration against the real checkpoint's own table, where headers were read: seconds, and no weights.
 
     Where the model of full size does not build, that is a check that broke, and the toys' figures stand.
@@ -46,7 +47,7 @@ def full_size(job: Job, subject: Subject, say: Say) -> tuple[Check, ...]:
         return ()
     try:
         return verify_static(
-            job.lane.session(),
+            lane.session(),
             subject.integration,
             config=subject.inventory.config,
             architecture=subject.architecture,
@@ -58,7 +59,7 @@ def full_size(job: Job, subject: Subject, say: Say) -> tuple[Check, ...]:
         return (build_failed(error),)
 
 
-def written_on(job: Job, subject: Subject, say: Say) -> tuple[Check, ...]:
+def written_on(lane: EarlyLane, subject: Subject, say: Say) -> tuple[Check, ...]:
     """What both models write on, where the model's folder holds its weights and a tokenizer, and memory is enough."""
     from scaffold_tools.verify.jobs import USUAL_JOBS
     from scaffold_tools.verify.real import verify_real
@@ -66,12 +67,12 @@ def written_on(job: Job, subject: Subject, say: Say) -> tuple[Check, ...]:
     if subject.folder is None or subject.integration.jobs.verify != USUAL_JOBS.verify:
         return ()
     check = verify_real(
-        job.lane.session(),
+        lane.session(),
         subject.integration,
         subject.folder,
         config=subject.inventory.config,
         architecture=subject.architecture,
-        trust_remote_code=job.trust_remote_code,
+        trust_remote_code=subject.trust_remote_code,
         on_progress=say,
     )
     return () if check is None else (check,)

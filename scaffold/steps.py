@@ -331,8 +331,10 @@ def prove(
             stored=stored,
             script=copy_script(folder, integration),
         )
-        subject = checkpoint.Subject(integration, inventory, architecture, model_folder(inventory))
-        beyond = checkpoint.measure(job, subject, stage.note)
+        subject = checkpoint.Subject(
+            integration, inventory, architecture, model_folder(inventory), job.trust_remote_code
+        )
+        beyond = checkpoint.measure(job.lane, subject, stage.note)
         apart = in_processes(job, inventory, integration, evidence, stage.note)
         environment = {**evidence.environment, "inputs_sha256": key}
         checks = (*evidence.checks, *beyond, *apart)
