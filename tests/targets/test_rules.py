@@ -211,3 +211,23 @@ def test_products_keep_their_constant():
     blueprint = with_fact(qwen3(), "attention.scale", 1.0, expression)
     assert emitted(blueprint)["softmax_scale"] == "2 * hf_config.hidden_size**0.5 * hf_config.attention_multiplier"
     assert fact("norm.eps", 1).name == "norm.eps"
+
+
+@pytest.mark.parametrize(
+    ("bias", "coefficient", "expected"),
+    [(False, None, "aux_loss"), (True, None, "none"), (True, 0.0, "none"), (True, 0.001, "aux_loss")],
+)
+def test_a_loss_that_the_config_weighs_is_there_beside_a_correction_bias(bias, coefficient, expected):
+    """A weight of a loss that is off would be set, exported and used nowhere."""
+    grouped = {"moe_grouped_gemm", "moe_token_dispatcher_type", "moe_permute_fusion", "moe_router_load_balancing_type"}
+    profile = dataclasses.replace(
+        PROFILE,
+        config_mapping=(*PROFILE.config_mapping, ("router_aux_loss_coef", "moe_aux_loss_coeff")),
+        provider_fields=FIELDS | grouped,
+    )
+    blueprint = with_fact(qwen3(), "moe.layers", [True] * 36, Const(True))
+    blueprint = with_fact(blueprint, "moe.correction_bias", bias, Const(bias))
+    if coefficient is not None:
+        blueprint = with_key(blueprint, "router_aux_loss_coef", coefficient)
+    settings = {row.attribute: row.code for row in settle(blueprint, profile).settings}
+    assert settings["moe_router_load_balancing_type"] == f'"{expected}"'

@@ -11,7 +11,7 @@ from scaffold_tools.blueprint.facts import Const
 from scaffold_tools.targets.megatron_bridge.blocks import choose_blocks
 from scaffold_tools.verify.lane import LaneSession
 from targets.blocks.models import Model
-from targets.blocks.pipeline import blueprint_of, checks_of
+from targets.blocks.pipeline import blueprint_of, checks_of, verify
 
 pytestmark = pytest.mark.lane
 
@@ -96,6 +96,12 @@ def test_the_score_scale_of_yarn_is_told_from_a_plain_one(lane: LaneSession) -> 
 @pytest.mark.parametrize("name", sorted(VARIANTS))
 def test_latent_attention_gives_the_logits_of_hugging_face(lane: LaneSession, tmp_path: Path, name: str) -> None:
     found = checks_of(lane, VARIANTS[name], tmp_path)
+    assert not set(found) - {"passed", "skipped"}, found
+
+
+def test_a_bridge_made_from_a_size_without_yarn_is_right_for_one_with_it(lane: LaneSession, tmp_path: Path) -> None:
+    """DeepSeek-V3 and Moonlight are of one type, and one bridge is registered for it."""
+    found = verify(lane, Model(VARIANTS["yarn"], blueprint_of(lane, LATENT)), tmp_path)
     assert not set(found) - {"passed", "skipped"}, found
 
 

@@ -16,9 +16,13 @@ FAMILIES: dict[str, str] = {
 """model_type -> what it stands for; the config is the default of transformers' class."""
 
 _FP8 = {"activation_scheme": "dynamic", "fmt": "e4m3", "quant_method": "fp8", "weight_block_size": [128, 128]}
+_YARN = {
+    **{"rope_type": "yarn", "rope_theta": 10000.0, "factor": 40, "original_max_position_embeddings": 4096},
+    **{"beta_fast": 32, "beta_slow": 1, "mscale": 1.0, "mscale_all_dim": 1.0},
+}
 
 PUBLISHED: dict[str, dict[str, object]] = {
-    "deepseek_v3": {"quantization_config": _FP8},
+    "deepseek_v3": {"quantization_config": _FP8, "num_nextn_predict_layers": 1, "rope_parameters": _YARN},
     "minimax_m2": {"quantization_config": _FP8, "rotary_dim": 64},
 }
 """What published configs have beside the defaults of the class, where upstream's tests are about it."""

@@ -49,7 +49,7 @@ def block_settings(blocks: BlockPlan, blueprint: Blueprint, profile: Profile) ->
     for row in asked:
         if isinstance(row, ProviderSetting) and row.symbol is not None:
             rows.append(Setting(row.name, row.symbol, row.comment))
-        elif isinstance(row, ProviderField) and row.code is not None:
+        elif row.code is not None:
             rows.append(Setting(row.name, row.code, row.comment))
         elif isinstance(row.expression, PerLayer):
             rows.append(Setting(row.name, per_layer(row.expression), row.comment))

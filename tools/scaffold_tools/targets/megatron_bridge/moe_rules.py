@@ -36,13 +36,28 @@ def layer_flags(view: View) -> str | None:
     return None
 
 
+def _weighs_balance(view: View) -> bool:
+    """Whether the config gives an auxiliary loss a weight, which the base bridge takes."""
+    keys = {key for key, attribute in view.profile.config_mapping if attribute == "moe_aux_loss_coeff"}
+    return any(use.key in keys and bool(use.value) for use in view.blueprint.keys)
+
+
+BALANCING: tuple[tuple[Callable[[View], bool], str], ...] = (
+    (_weighs_balance, "aux_loss"),
+    (lambda view: bool(view.other("moe.correction_bias")), "none"),
+    (always, "aux_loss"),
+)
+"""(when, moe_router_load_balancing_type). A correction bias balances by itself, unless the config asks for a loss too:
+without one the weight would be set on the provider and used nowhere."""
+
+
 def _grouped(view: View) -> tuple[Setting, ...]:
-    bias = view.other("moe.correction_bias")
+    balancing = next(kind for holds, kind in BALANCING if holds(view))
     return (
         Setting("moe_grouped_gemm", "True"),
         Setting("moe_token_dispatcher_type", '"alltoall"'),
         Setting("moe_permute_fusion", "True"),
-        Setting("moe_router_load_balancing_type", '"none"' if bias else '"aux_loss"'),
+        Setting("moe_router_load_balancing_type", f'"{balancing}"'),
     )
 
 

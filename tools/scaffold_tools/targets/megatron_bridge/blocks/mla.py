@@ -18,7 +18,7 @@ from scaffold_tools.targets.megatron_bridge.blocks.model import (
     ProviderSetting,
 )
 from scaffold_tools.targets.megatron_bridge.blocks.selection import selects
-from scaffold_tools.targets.megatron_bridge.emission import plain_key
+from scaffold_tools.targets.megatron_bridge.emission import config_path, plain_key
 
 _ATTENTION = "decoder.layers.*.self_attention."
 _PARITY = "scaffold verify: logits.max_abs"
@@ -91,7 +91,7 @@ def _settings(blueprint: Blueprint) -> tuple[ProviderSetting, ...]:
             value = blueprint.value(fact)
             rows.append(ProviderSetting(attribute, value, expression(blueprint, fact) or Const(value)))
     if _rope_types(blueprint) == {"default"}:
-        rows.append(ProviderSetting("rope_type", "rope", comment="Without YaRN, which is the default of MLA."))
+        rows.append(_unscaled(blueprint))
     theta = next((one.get("theta_key") for one in blueprint.value("rope.sets") or []), None)
     if theta not in (None, "rope_theta"):
         rows.append(ProviderSetting("rotary_base", None, Product((Term(str(theta)),))))
@@ -100,6 +100,15 @@ def _settings(blueprint: Blueprint) -> tuple[ProviderSetting, ...]:
     if any(use.key.endswith("partial_rotary_factor") for use in blueprint.keys):
         rows.append(ProviderSetting("rotary_percent", 1.0, comment="All of qk_pos_emb_head_dim rotates."))
     return tuple(rows)
+
+
+def _unscaled(blueprint: Blueprint) -> ProviderSetting:
+    """A plain table, where this config has one; other sizes of a type have YaRN, whose numbers the base bridge reads."""
+    home = next((one.get("config_key") for one in blueprint.value("rope.sets") or []), None)
+    if not home:
+        return ProviderSetting("rope_type", "rope", comment="Without YaRN, which is the default of MLA.")
+    code = f'"yarn" if {config_path(f"{home}.rope_type")} == "yarn" else "rope"'
+    return ProviderSetting("rope_type", code=code, comment="YaRN is the default of MLA.")
 
 
 def _gaps(blueprint: Blueprint) -> tuple[Gap, ...]:

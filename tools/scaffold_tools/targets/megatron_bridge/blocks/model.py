@@ -44,6 +44,8 @@ class ProviderSetting:
     symbol: str | None = None
     """A public name of the generated modeling module, where the value is a callable."""
     comment: str = ""
+    code: str | None = None
+    """As in `ProviderField`."""
 
 
 @dataclass(frozen=True)

@@ -137,7 +137,7 @@ class TestDeepseekV3Bridge:
         assert provider.latent_layernorm_epsilon == 1e-06
         assert provider.multi_latent_attention is True
         assert provider.qk_layernorm is True
-        assert provider.rope_type == "rope"
+        assert provider.rope_type == ("yarn" if hf_config.rope_parameters["rope_type"] == "yarn" else "rope")
 
     def test_every_attribute_is_a_field(self, provider):
         """An assignment to a name that the provider does not declare would be lost without an error."""

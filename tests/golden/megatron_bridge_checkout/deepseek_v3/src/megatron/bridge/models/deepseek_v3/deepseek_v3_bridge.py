@@ -59,8 +59,8 @@ class DeepseekV3Bridge(MegatronModelBridge):
 
         provider.normalization = "RMSNorm"
 
-        # Without YaRN, which is the default of MLA.
-        provider.rope_type = "rope"
+        # YaRN is the default of MLA.
+        provider.rope_type = "yarn" if hf_config.rope_parameters["rope_type"] == "yarn" else "rope"
 
         # The norms on the latents.
         provider.qk_layernorm = True
