@@ -103,7 +103,7 @@ def _settings(blueprint: Blueprint) -> tuple[ProviderSetting, ...]:
 
 
 def _unscaled(blueprint: Blueprint) -> ProviderSetting:
-    """A plain table, where this config has one; other sizes of a type have YaRN, whose numbers the base bridge reads."""
+    """A plain table where the config has one; other sizes of a type have YaRN, with numbers that the base reads."""
     home = next((one.get("config_key") for one in blueprint.value("rope.sets") or []), None)
     if not home:
         return ProviderSetting("rope_type", "rope", comment="Without YaRN, which is the default of MLA.")
