@@ -45,6 +45,8 @@ class Row:
     own_scalars: float | str | None = None
     """Largest difference of logits on toys with the config's own scalars; words where nothing was compared."""
     config: dict[str, Any] | None = None
+    published: bool = False
+    """A published model, which `variant` names, with the numbers of its own config."""
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -97,17 +99,24 @@ def page(
     left: Sequence[Unmeasured],
     versions: dict[str, dict[str, str]],
     notes: Sequence[tuple[str, str]] = (),
+    found: Sequence[str] = (),
 ) -> str:
-    """The Markdown page."""
+    """The Markdown page; `found` are the lines on the defects themselves."""
     lines = ["# Parity of Megatron-Bridge's own integrations", ""]
+    published, rows = ([row for row in rows if row.published == wanted] for wanted in (True, False))
     for source in dict.fromkeys(row.source for row in rows):
         lines += _summary(source, [row for row in rows if row.source == source], left, versions[source])
     lines += [
+        *found,
+        *_published(published),
+        "## How it was measured",
+        "",
         "Each toy has two variants whose every scalar is unusual (see [checks.md](checks.md)): what fails here may be",
         "right for a published checkpoint whose numbers are the defaults of the code. `base` is the default config of",
         "transformers' own class; the other models change one key of it. A defect counts as confirmed where a fix of",
-        "a line or two, applied to upstream's own class and nothing else, gives parity on all toys; without one the",
-        f"row says *{OPEN}*. To repeat it (an hour on one core; it goes on where it stopped):",
+        "a line or two (`tests/verify/upstream_fixes.py`), applied to upstream's own class and nothing else, gives",
+        f"parity on all toys; without one the row says *{OPEN}*.",
+        "To repeat it (an hour on one core; it goes on where it stopped):",
         "",
         "    python tests/verify/upstream_parity.py --checkout MEGATRON_BRIDGE --core MEGATRON_LM",
         "",
@@ -145,7 +154,7 @@ def page(
         "| Source | Type | Model | Why |",
         "| --- | --- | --- | --- |",
         *(
-            _line(row.source, row.model_type, row.variant, f"{row.outcome}: {row.reason}")
+            told(row.source, row.model_type, row.variant, f"{row.outcome}: {row.reason}")
             for row in rows
             if row.outcome not in ("passes", "fails")
         ),
@@ -199,7 +208,32 @@ def _failing(row: Row) -> str:
     confirmed = "yes" if row.restored_by else OPEN if row.tried else UNTRIED
     own = f"{row.own_scalars:.1e}" if isinstance(row.own_scalars, float) else row.own_scalars or ""
     figures = (logits, own) if row.variant == "base" else (row.variant, logits)
-    return _line(row.source, row.model_type, *figures, row.round_trip, where, cause, confirmed)
+    return told(row.source, row.model_type, *figures, row.round_trip, where, cause, confirmed)
+
+
+def _published(rows: Sequence[Row]) -> list[str]:
+    """Models whose config is at hand, measured as they are configured."""
+    if not rows:
+        return []
+    return [
+        "## Published models with their own numbers",
+        "",
+        "The toy keeps every scalar of the published config and only shrinks its sizes: a difference here is one that",
+        "the checkpoint has, while what unusual numbers show above may be asleep in it.",
+        "",
+        "| Source | Model | Type | Logits, max abs | Round trip | Verdict |",
+        "| --- | --- | --- | ---: | --- | --- |",
+        *(told(row.source, row.variant, row.model_type, *_verdict(row)) for row in rows),
+        "",
+    ]
+
+
+def _verdict(row: Row) -> tuple[str, str, str]:
+    logits = "" if row.logits_max_abs is None else f"{row.logits_max_abs:.1e}"
+    if row.outcome == "passes":
+        return logits, row.round_trip, "agrees"
+    why = f"differs until: {'; '.join(row.restored_by)}" if row.restored_by else f"{row.outcome}: {row.reason}"
+    return logits, row.round_trip, why
 
 
 def _passing(rows: Sequence[Row]) -> list[str]:
@@ -208,14 +242,14 @@ def _passing(rows: Sequence[Row]) -> list[str]:
     for source, model_type in dict.fromkeys((row.source, row.model_type) for row in good):
         mine = [row for row in good if (row.source, row.model_type) == (source, model_type)]
         worst = max((row.logits_max_abs for row in mine if row.logits_max_abs is not None), default=0.0)
-        lines.append(_line(source, model_type, ", ".join(row.variant for row in mine), f"{worst:.1e}"))
+        lines.append(told(source, model_type, ", ".join(row.variant for row in mine), f"{worst:.1e}"))
     return lines
 
 
 def _unmeasured(left: Sequence[Unmeasured]) -> list[str]:
     groups = dict.fromkeys((one.why, one.source) for one in left)
     return [
-        _line(
+        told(
             why,
             source,
             ", ".join(f"`{one.architecture}`" for one in left if (one.why, one.source) == (why, source)),
@@ -224,5 +258,6 @@ def _unmeasured(left: Sequence[Unmeasured]) -> list[str]:
     ]
 
 
-def _line(*cells: str) -> str:
+def told(*cells: str) -> str:
+    """A line of a table; what a cell holds stays in it."""
     return f"| {' | '.join(' '.join(cell.replace('|', '/').split()) for cell in cells)} |"
