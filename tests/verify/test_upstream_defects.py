@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from upstream_defects import defect_lines, defects, kinds
-from upstream_fixes import BIAS, EPSILON, FIXES, GROUPS, ROPE, Fix, fewest
+from upstream_fixes import BIAS, EPSILON, FIXES, GROUPS, ROPE
 from upstream_rows import Row, page
+from upstream_source import Fix, fewest
 
 EPSILONS = tuple(fix.words for fix in FIXES if fix.group == EPSILON)
 ROPES = tuple(fix.words for fix in FIXES if fix.group == ROPE)

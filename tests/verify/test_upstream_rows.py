@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from upstream_fixes import FIXES, SOURCE, write_fixes
+from upstream_fixes import FIXES
 from upstream_rows import OPEN, Row, Unmeasured, add_row, data, page, read_rows
+from upstream_source import SOURCE, write_fixes
 
 VERSIONS = {"released": {"megatron-bridge": "0.6.2"}}
 WRONG = Row(
