@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from upstream_defects import defect_lines, defects, kinds
+from upstream_defects import defect_data, defect_lines, defects, kinds
 from upstream_fixes import BIAS, EPSILON, FIXES, GROUPS, ROPE
 from upstream_rows import Row, page
 from upstream_source import Fix, fewest
@@ -37,6 +37,12 @@ def test_what_no_fix_restored_is_no_defect() -> None:
     text = "\n".join(defect_lines(ROWS))
     assert "4 of 5 measurements that differ agree" in text
     assert "1 stay open (`deepseek_v4`)" in text
+
+
+def test_the_data_say_what_the_page_says() -> None:
+    first = defect_data(ROWS)[0]
+    assert (first["change"], first["kind"], first["models"]) == (ROPES[0], ROPE, {"released": 1, "main": 0})
+    assert len(defect_data(ROWS)) == len(defects(ROWS)) == 3
 
 
 def test_a_kind_that_no_row_shows_is_left_out() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from upstream_fixes import FIXES, GROUPS
 from upstream_rows import Row, told
@@ -49,6 +50,22 @@ def defects(rows: Sequence[Row]) -> list[Defect]:
     ordered = sorted(FIXES, key=lambda fix: GROUPS.index(fix.group))
     found = [_defect(fix.words, (fix.words,), rows) for fix in ordered]
     return [one for one in found if one.rows]
+
+
+def defect_data(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """The defects for the JSON file."""
+    group = {fix.words: fix.group for fix in FIXES}
+    return [
+        {
+            "change": one.name,
+            "kind": group[one.name],
+            "types": one.types,
+            "models": {source: one.models(source) for source in dict.fromkeys(row.source for row in rows)},
+            "silent": one.silent,
+            "published": one.affected,
+        }
+        for one in defects(rows)
+    ]
 
 
 def _defect(name: str, words: tuple[str, ...], rows: Sequence[Row]) -> Defect:

@@ -11,9 +11,10 @@ HEAD = "whether embedding and head are one matrix is not read from the config"
 ROUTER = "the weights of the experts are scored or normalised otherwise"
 BIAS = "attention has other biases than attention_bias says"
 WIDTH = "a weight has another width than in the checkpoint"
-NAMES = "a key, name or shape of the publisher's own files is taken for granted, and it stops"
-GROUPS = (ROPE, EPSILON, LAYERS, HEAD, ROUTER, BIAS, WIDTH, NAMES)
-"""What went wrong, from the most silent to what stops at once."""
+NAMES = "a key of the publisher's own config is taken for granted, or one without effect refused, and it stops"
+HERE = "no defect of the bridge: the toy's shape, or what only this transformers' class writes or ignores"
+GROUPS = (ROPE, EPSILON, LAYERS, HEAD, ROUTER, BIAS, WIDTH, NAMES, HERE)
+"""What went wrong, from the most silent to what is no mistake."""
 LATENT = ("deepseek_v2", "deepseek_v3", "kimi_k2", "glm4_moe_lite", "glm_moe_dsa")
 FIXES: tuple[Fix, ...] = (
     Fix(
@@ -191,7 +192,7 @@ FIXES: tuple[Fix, ...] = (
     Fix(
         ("nemotron_h",),
         "the embedding has the name that this transformers writes",
-        NAMES,
+        HERE,
         mappings="[setattr(one, 'hf_param', one.hf_param.replace('backbone.embeddings.', 'backbone.embedding.'))"
         " for one in mappings if isinstance(one.hf_param, str)]",
     ),
@@ -217,14 +218,14 @@ FIXES: tuple[Fix, ...] = (
     Fix(
         ("nemotron_h",),
         "attention has no biases: transformers' class does not read attention_bias",
-        BIAS,
+        HERE,
         "provider.add_qkv_bias = False",
         variants=("attention_bias=true",),
     ),
     Fix(
         ("nemotron_h",),
         "embedding and head stay two matrices, as transformers' class keeps them",
-        HEAD,
+        HERE,
         "provider.share_embeddings_and_output_weights = False",
         variants=("tie_word_embeddings=true",),
     ),
@@ -250,7 +251,7 @@ FIXES: tuple[Fix, ...] = (
     Fix(
         ("gemma4_text",),
         "the vocabulary is not padded beyond what the checkpoint has",
-        NAMES,
+        HERE,
         "provider.make_vocab_size_divisible_by = 1",
     ),
 )

@@ -198,7 +198,7 @@ def _exported(rows: Sequence[Row]) -> str:
     if not asked:
         return ""
     other = sum(row.exported == "differs" for row in asked)
-    return f" For {other} of {len(asked)} the config that the bridge writes back computes something else."
+    return f" Of {len(asked)} whose config was asked for again, {other} got one that computes something else."
 
 
 def _failing(row: Row) -> str:
