@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from classify.inventories import inventory
@@ -34,7 +34,7 @@ tensors = st.builds(
     st.lists(st.integers(0, 300), max_size=4).map(tuple),
     st.sampled_from(["F32", "BF16", "U8", "I8", "I32", "F8_E4M3", "F8_E8M0"]),
 )
-relaxed = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+relaxed = settings(max_examples=300)
 
 
 @relaxed

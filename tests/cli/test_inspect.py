@@ -16,8 +16,8 @@ from support.safetensors_bytes import with_header
 
 CONFIGS = Path(__file__).resolve().parent.parent / "data" / "configs"
 FOLDERS = sorted(CONFIGS.iterdir())
-LIMIT = 0.3
-"""Seconds of the whole process on a local folder, of which it waits for nothing."""
+LIMIT = 0.45
+"""Seconds of the whole process on a local folder, of which it waits for nothing: not twice what it takes."""
 HEAVY = {"torch", "transformers", "huggingface_hub", "pydantic", "httpx2", "jinja2", "libcst", "megatron", "numpy"}
 
 _INSPECT = "import sys\nfrom scaffold.cli import main\nmain(['inspect', *sys.argv[1:]])"
@@ -37,7 +37,8 @@ def test_a_local_folder_takes_less_than_the_limit(folder: Path) -> None:
 
 
 def test_the_clock_sees_a_process_that_is_too_slow() -> None:
-    assert not stays_below(LIMIT, "sum(range(30_000_000))\n" + _INSPECT, str(FOLDERS[0]), tries=3)
+    """By so much that it does on a fast machine too."""
+    assert not stays_below(LIMIT, "sum(range(60_000_000))\n" + _INSPECT, str(FOLDERS[0]), tries=1)
 
 
 @pytest.mark.parametrize("form", [(), ("--json",)], ids=["table", "json"])

@@ -14,6 +14,7 @@ import pytest
 
 from scaffold.machine import site_packages
 from scaffold_tools.errors import Refused
+from support.kill_moments import KillMoments
 from support.loopback_hub import LoopbackHub
 from support.safetensors_bytes import safetensors_bytes
 
@@ -226,26 +227,26 @@ def test_a_checkout_is_edited_again_without_change_and_undone_byte_for_byte(
 
 
 def killed_at_any_moment(checkout: Path, before: dict[str, bytes], after: dict[str, bytes], place: Path) -> None:
-    """`apply` killed after ever longer times: the checkout is as it was or as planned, once anybody looks at it."""
+    """`apply` killed before and after it commits: the checkout is as it was or as planned once anybody looks at it."""
     started = time.monotonic()
     assert run("apply", cwd=place).code == 0
     whole = time.monotonic() - started
     assert bytes_in(checkout) == after
     assert run("undo", cwd=place).code == 0
-    seen = set()
-    for step in range(10):
+    moments = KillMoments(0.8 * whole)
+    for _ in range(10):
         process = spawn("apply", cwd=place)
-        time.sleep(whole * (0.4 + 0.08 * step))
+        time.sleep(moments.wait())
         process.send_signal(signal.SIGKILL)
         process.communicate()
         assert run("status", cwd=place).code == 0
         now = bytes_in(checkout)
         assert now in (before, after)
-        seen.add(now == after)
+        moments.saw("new" if now == after else "old")
         if now == after:
             assert run("undo", cwd=place).code == 0
             assert bytes_in(checkout) == before
-    assert False in seen, "the first kill comes before the commit"
+    assert moments.both, moments.outcomes
 
 
 def test_an_interrupt_while_measuring_leaves_the_checkout_alone(checkout: Path, model: Path, tmp_path: Path) -> None:

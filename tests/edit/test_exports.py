@@ -170,7 +170,7 @@ def export_lists(draw):
     return text + closing + draw(st.sampled_from([end, ""]))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     export_lists(),
     st.lists(names, min_size=1, max_size=3, unique=True),

@@ -125,9 +125,7 @@ name_part = st.from_regex(r"[a-z][a-z_]{0,4}([1-9][0-9]?)?[a-z_]{0,3}", fullmatc
 module_names = st.lists(name_part, min_size=1, max_size=8, unique_by=natural)
 
 
-@settings(
-    max_examples=12, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate]
-)  # a shrink runs for minutes
+@settings(max_examples=12, phases=[Phase.explicit, Phase.reuse, Phase.generate])  # a shrink runs for minutes
 @given(st.lists(st.tuples(module_names, name_part, st.booleans(), st.booleans()), min_size=20, max_size=20))
 def test_the_targets_linter_finds_the_imports_sorted_wherever_the_new_one_goes(samples):
     """Made by hypothesis, judged by ruff's own import sorting; many files to one process."""

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from scaffold_tools.edit.registries import add_to_string_dict, add_to_string_set
@@ -106,7 +106,6 @@ def test_text_that_would_be_code_is_refused(text):
 words = st.text("abcdefgABC_0123456789", min_size=1, max_size=6)
 
 
-@settings(deadline=None)
 @given(st.lists(words, min_size=1, max_size=12, unique=True), words, st.booleans(), st.booleans(), st.integers(0, 3))
 def test_any_list_keeps_its_entries_and_order_and_gains_one(entries, new, ordered, crlf, comments):
     entries = sorted(entries) if ordered else entries

@@ -68,7 +68,7 @@ def test_a_file_without_star_imports_is_refused_and_a_hostile_module_too():
         add_star_import(PACKAGE, "a.b import os\nimport sys #")
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.lists(st.from_regex(r"[a-z_]{1,6}", fullmatch=True), unique=True, min_size=1, max_size=8), st.data())
 def test_any_order_of_adding_ends_the_same(names, data):
     shuffled = data.draw(st.permutations(names))

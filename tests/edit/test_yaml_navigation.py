@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from scaffold_tools.edit.yaml_navigation import Page, add_page
@@ -120,7 +120,6 @@ def test_a_form_that_an_edit_would_break_is_refused_and_not_guessed() -> None:
 names = st.lists(st.text("abcdefgh", min_size=1, max_size=4), min_size=2, max_size=6, unique=True)
 
 
-@settings(deadline=None)
 @given(names, st.text("abcdefgh", min_size=1, max_size=5), st.integers(1, 3), st.booleans())
 def test_any_site_keeps_all_it_has_and_gains_the_page(groups: list[str], new: str, pages: int, first: bool) -> None:
     tree = []

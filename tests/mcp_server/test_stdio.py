@@ -118,7 +118,7 @@ def _command(pid: int) -> str:
 
 
 def gone_soon(pids: list[int]) -> bool:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while any("harness" in _command(pid) for pid in pids) and time.monotonic() < deadline:
         time.sleep(0.05)
     return not any("harness" in _command(pid) for pid in pids)

@@ -51,7 +51,7 @@ def render(folder, text, *, suffix=".py", **context):
     return Renderer(folder).render(f"case{suffix}.j2", context)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(hostile, st.lists(st.one_of(hostile, st.integers(), st.floats(allow_nan=False)), max_size=3))
 def test_hostile_values_in_every_position_never_add_statements(folder, title, keys):
     context = {"title": title, "keys": keys, "name": "Model", "package": "a.b", "rule": "hf_config.dim**-0.5"}
@@ -154,7 +154,7 @@ def test_final_newline_and_blocks_are_kept_as_written(folder):
     assert render(folder, "a = 1\n  {% if true %}\nb = {{ 2|literal }}\n  {% endif %}\n\n") == "a = 1\nb = 2\n\n"
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(hostile)
 def test_toml_json_shell_and_markdown_keep_their_shape(folder, value):
     import tomllib

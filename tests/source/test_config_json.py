@@ -10,6 +10,7 @@ import pytest
 
 from scaffold_tools.errors import BadInput
 from scaffold_tools.source.config_json import MAX_CONFIG_BYTES, MAX_DEPTH, parse_config, read_bytes
+from support.processor_time import grows_no_faster_than_its_input
 
 
 def parse(data: bytes | str) -> dict:
@@ -75,10 +76,19 @@ def test_brackets_inside_strings_are_not_depth() -> None:
 
 
 def test_a_string_that_never_ends_costs_linear_time() -> None:
-    start = time.perf_counter()
-    with pytest.raises(BadInput, match="not JSON"):
-        parse(b'{"a": "' + b'\\"' * 2_000_000)
-    assert time.perf_counter() - start < 5
+    def refused(quotes: int) -> None:
+        with pytest.raises(BadInput, match="not JSON"):
+            parse(b'{"a": "' + b'\\"' * quotes)
+
+    assert grows_no_faster_than_its_input(refused, 250_000)
+
+
+def test_the_measure_sees_quadratic_time() -> None:
+    def search(size: int) -> None:
+        numbers = list(range(size))
+        assert all(number in numbers for number in range(size))
+
+    assert not grows_no_faster_than_its_input(search, 400, tries=2)
 
 
 def test_many_gigabytes_are_refused_unread(tmp_path: Path) -> None:

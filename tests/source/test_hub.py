@@ -23,7 +23,16 @@ def waits() -> list[float]:
 
 @pytest.fixture
 def hub(loopback_hub: LoopbackHub, waits: list[float]) -> Hub:
-    return Hub(loopback_hub.endpoint, retry=RetryPolicy(sleep=waits.append), limits=Limits(silence=1.0, body=2.0))
+    return client(loopback_hub, waits, Limits(silence=30.0, body=60.0))
+
+
+@pytest.fixture
+def impatient(loopback_hub: LoopbackHub, waits: list[float]) -> Hub:
+    return client(loopback_hub, waits, Limits(silence=1.0, body=2.0))
+
+
+def client(loopback_hub: LoopbackHub, waits: list[float], limits: Limits) -> Hub:
+    return Hub(loopback_hub.endpoint, retry=RetryPolicy(sleep=waits.append), limits=limits)
 
 
 def config(files: HubFiles) -> bytes:
@@ -97,10 +106,9 @@ def test_many_shards_are_read_side_by_side(loopback_hub: LoopbackHub, hub: Hub) 
     shards = [{f"layers.{index}.weight": ("BF16", (4, 4))} for index in range(16)]
     loopback_hub.add(NAME, sharded(shards))
     loopback_hub.fail("^/cdn/", times=16, delay=0.3)
-    start = time.perf_counter()
     table = read_table(hub.pin(NAME, None))
     assert table is not None and len(table.tensors) == 16
-    assert time.perf_counter() - start < 3  # 4.8 s one after the other
+    assert loopback_hub.most_at_once > 1
 
 
 def explained(hub: Hub, revision: str | None = None) -> ScaffoldError:
@@ -201,19 +209,19 @@ def test_a_header_that_is_cut_off_is_asked_for_again(loopback_hub: LoopbackHub, 
     assert len(waits) == 1
 
 
-def test_a_server_that_says_nothing_times_out(loopback_hub: LoopbackHub, hub: Hub, waits: list[float]) -> None:
+def test_a_server_that_says_nothing_times_out(loopback_hub: LoopbackHub, impatient: Hub) -> None:
     loopback_hub.add(NAME, {"config.json": CONFIG})
     loopback_hub.fail("config.json", delay=2.0, times=99)
-    error = explained(hub)
+    error = explained(impatient)
     assert isinstance(error, EnvironmentLacks) and "did not answer in time" in str(error)
 
 
-def test_a_server_that_trickles_bytes_is_given_up(loopback_hub: LoopbackHub, hub: Hub) -> None:
+def test_a_server_that_trickles_bytes_is_given_up(loopback_hub: LoopbackHub, impatient: Hub) -> None:
     loopback_hub.add(NAME, {"config.json": CONFIG * 40})
     loopback_hub.fail("config.json", trickle=(1, 0.02), times=99)
     start = time.perf_counter()
-    assert "broke off" in str(explained(hub))
-    assert time.perf_counter() - start < 10  # 18 s were it read to its end
+    assert "broke off" in str(explained(impatient))
+    assert time.perf_counter() - start < 15  # 18 s were it read to its end
 
 
 def test_a_file_larger_than_its_limit_is_not_read(loopback_hub: LoopbackHub, hub: Hub) -> None:

@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from scaffold_tools.source.inventory import Inventory
 from scaffold_tools.source.read import read_inventory
 from scaffold_tools.source.saved import save_table
 from support.loopback_hub import LoopbackHub
+from support.processor_time import grows_no_faster_than_its_input
 from support.safetensors_bytes import safetensors_bytes, sharded
 
 CONFIG = b'{"model_type": "llama", "architectures": ["LlamaForCausalLM"]}'
@@ -243,18 +243,25 @@ def test_a_local_folder_is_read_fast_and_without_heavy_imports(model: Path) -> N
     assert float(seconds) < 0.05
 
 
-def test_a_checkpoint_of_many_experts_is_read_in_seconds(model: Path) -> None:
-    experts = {
-        f"model.layers.{layer}.mlp.experts.{expert}.{part}.weight": ("BF16", (4, 4))
-        for layer in range(20)
-        for expert in range(256)
-        for part in ("gate_proj", "up_proj", "down_proj")
-    }
-    names = list(experts)
-    shards = [{name: experts[name] for name in names[start : start + 1000]} for start in range(0, len(names), 1000)]
-    for name, data in sharded(shards).items():
-        (model / name).write_bytes(data)
-    start = time.perf_counter()
-    inventory = read_inventory(str(model))
-    assert inventory.tensors is not None and len(inventory.tensors.tensors) == len(experts)
-    assert time.perf_counter() - start < 3
+def test_a_checkpoint_of_many_experts_takes_time_by_their_number_and_not_its_square(tmp_path: Path) -> None:
+    def write(layers: int) -> None:
+        folder = tmp_path / str(layers)
+        folder.mkdir()
+        (folder / "config.json").write_bytes(CONFIG)
+        names = [
+            f"model.layers.{layer}.mlp.experts.{expert}.{part}.weight"
+            for layer in range(layers)
+            for expert in range(256)
+            for part in ("gate_proj", "up_proj", "down_proj")
+        ]
+        parts = [names[start : start + 1000] for start in range(0, len(names), 1000)]
+        for name, data in sharded([{name: ("BF16", (4, 4)) for name in part} for part in parts]).items():
+            (folder / name).write_bytes(data)
+
+    def read(layers: int) -> None:
+        inventory = read_inventory(str(tmp_path / str(layers)))
+        assert inventory.tensors is not None and len(inventory.tensors.tensors) == layers * 256 * 3
+
+    for layers in (3, 24):
+        write(layers)
+    assert grows_no_faster_than_its_input(read, 3, times=8)

@@ -85,6 +85,9 @@ class LoopbackHub:
     def __init__(self, *, tls: tuple[Path, Path] | None = None) -> None:
         self.repositories: dict[str, Repository] = {}
         self.seen: list[Seen] = []
+        self.most_at_once = 0
+        """Requests whose delays ran side by side."""
+        self._waiting = 0
         self._faults: list[Fault] = []
         self._lock = threading.Lock()
         self._scheme = "https" if tls else "http"
@@ -117,7 +120,8 @@ class LoopbackHub:
 
     def add(self, name: str, files: dict[str, bytes], *, revision: str = "main", **access: object) -> str:
         """Add files as a new commit of a repository and move `revision` to it; returns the 40-hex commit."""
-        commit = hashlib.sha1(repr((name, revision, sorted(files.items()))).encode()).hexdigest()
+        tree = sorted((path, _etag(data)) for path, data in files.items())
+        commit = hashlib.sha1(repr((name, revision, tree)).encode()).hexdigest()
         repository = self.repositories.setdefault(name, Repository({}, {}))
         for key, value in access.items():
             setattr(repository, key, value)
@@ -133,6 +137,16 @@ class LoopbackHub:
         """The environment of a child process that must talk to this hub and to nothing else."""
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "TRANSFORMERS_"))}
         return kept | {"HF_ENDPOINT": self.endpoint, "NO_PROXY": "*", "no_proxy": "*"} | more
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Counts a request among those that wait for their answer."""
+        with self._lock:
+            self._waiting += 1
+            self.most_at_once = max(self.most_at_once, self._waiting)
+        yield
+        with self._lock:
+            self._waiting -= 1
 
     def take_fault(self, path: str) -> Fault | None:
         """The fault for this request, used up by one."""
@@ -164,7 +178,8 @@ class _Handler(BaseHTTPRequestHandler):
         with self.loopback._lock:
             self.loopback.seen.append(seen)
         self.fault = self.loopback.take_fault(path) or Fault(re.compile(""), 0)
-        time.sleep(self.fault.delay)
+        with self.loopback.waiting():
+            time.sleep(self.fault.delay)
         with contextlib.suppress(BrokenPipeError, ConnectionResetError, ssl.SSLError):
             if self.fault.redirect is not None:
                 self._send(302, b"", {"Location": self.fault.redirect})

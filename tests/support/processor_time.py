@@ -1,7 +1,7 @@
 """Processor time of a process, in seconds of a machine that nobody else uses.
 
-Even processor time grows when others are at work: caches, hyperthreads and the clock of the processor are shared. So each
-measurement stands beside a process that imports a fixed part of the standard library, and counts in units of it.
+Even processor time grows when others are at work: caches, hyperthreads and the clock of the processor are shared. So
+each measurement stands beside a process that imports a fixed part of the standard library, and counts in units of it.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import resource
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 
 _YARDSTICK = "import asyncio, email.message, http.client, unittest, xml.dom.minidom"
 _YARDSTICK_SECONDS = 0.1
@@ -35,3 +37,17 @@ def stays_below(limit: float, code: str, *args: str, tries: int = 20) -> bool:
         if spent < limit * max(1.0, pace):
             return True
     return False
+
+
+def grows_no_faster_than_its_input(work: Callable[[int], None], size: int, *, times: int = 8, tries: int = 5) -> bool:
+    """Whether `times` as much input takes this process less than `times ** 1.5` as long, in one of `tries` trials.
+
+    What is linear takes `times` as long and what is quadratic `times ** 2`, on any machine.
+    """
+    return any(_seconds(work, size * times) < times**1.5 * _seconds(work, size) for _ in range(tries))
+
+
+def _seconds(work: Callable[[int], None], size: int) -> float:
+    started = time.process_time()
+    work(size)
+    return time.process_time() - started

@@ -111,7 +111,7 @@ def test_ranks_that_fail_or_hang_end_all_of_them_in_one_line(lane: LaneSession, 
     assert "result" not in found["mismatch"]
     for outcome in found.values():
         assert outcome["left"] == []
-        assert outcome["seconds"] < 15
+        assert outcome["seconds"] < 30, "none waited for the minute that others sleep, nor for its limit"
         assert "\n" not in outcome.get("message", "")
 
 

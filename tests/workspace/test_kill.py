@@ -1,9 +1,9 @@
 """Kill the caller at random moments, and the finisher at every single operation: the tree is whole, old or new."""
 
 import os
-import random
 import shutil
 import signal
+import subprocess
 import time
 
 import pytest
@@ -11,9 +11,10 @@ import pytest
 from scaffold_tools.workspace import apply, finisher, recover, undo, update
 from scaffold_tools.workspace.lock import tree_lock
 from scaffold_tools.workspace.transaction import Step, Tree, _journal_home, _stage
+from support.kill_moments import KillMoments
 from workspace.trees import create, edit, plan, repository, snapshot, write
 
-POINTS = int(os.environ.get("SCAFFOLD_KILL_POINTS", "40"))
+POINTS = int(os.environ.get("SCAFFOLD_KILL_POINTS", "20"))
 BEFORE = {f"pkg/m{index}.py": f"value = {index}\n".encode() for index in range(12)}
 
 
@@ -72,21 +73,21 @@ def test_a_kill_at_any_moment_leaves_the_tree_old_or_new(tmp_path, job):
         (lambda: apply(sample(), root, record_dir=run_dir), lambda: undo(root, run_dir)) if job == "apply"
         else (lambda: undo(root, run_dir), lambda: apply(sample(), root, record_dir=run_dir))
     )  # fmt: skip
-    chance, outcomes = random.Random(7), {"old": 0, "new": 0}
+    moments = KillMoments(span)
     for point in range(POINTS):
         child = in_child(act)
-        time.sleep(chance.uniform(0, span * 1.3))
+        time.sleep(moments.wait())
         os.killpg(child, signal.SIGKILL)
         os.waitpid(child, 0)
         found = settled(root)
         assert found in (old, new), f"half done at point {point}"
-        outcomes["old" if found == old else "new"] += 1
+        moments.saw("old" if found == old else "new")
         recover(root)
         assert snapshot(root) == found, "recovery of a settled tree must not change it"
         if found == new:
             back()
             assert snapshot(root) == old
-    assert min(outcomes.values()) > 0, f"the kills missed the interesting moments: {outcomes}"
+    assert moments.both, moments.outcomes
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -103,22 +104,22 @@ def test_a_kill_at_any_moment_of_an_update_leaves_the_tree_old_or_new(tmp_path):
     span = time.monotonic() - began
     new = snapshot(root)
     assert old != new and b"mine = 1\n" in mine.read_bytes()
-    outcomes, points = {"old": 0, "new": 0}, POINTS if "SCAFFOLD_KILL_POINTS" in os.environ else 10
+    moments, points = KillMoments(span), POINTS if "SCAFFOLD_KILL_POINTS" in os.environ else 10
     for point in range(points):
         back_to(root, run_dir, old, kept)
         child = in_child(lambda: update(newer(), root, record_dir=run_dir, allow_dirty=True))
-        time.sleep(span * 1.6 * point / points)
+        time.sleep(moments.wait())
         os.killpg(child, signal.SIGKILL)
         os.waitpid(child, 0)
         found = settled(root)
         assert found in (old, new), f"half done at point {point}"
-        outcomes["old" if found == old else "new"] += 1
+        moments.saw("old" if found == old else "new")
         recover(root)
         if point % 5 == 4:
             assert undo(root, run_dir).kept == ("new/deep/f1.py",)
             left = {name: row for name, row in snapshot(root).items() if not name.startswith("new")}
             assert left == before, f"undo after point {point}"
-    assert min(outcomes.values()) > 0, f"the kills missed the interesting moments: {outcomes}"
+    assert moments.both, moments.outcomes
 
 
 def back_to(root, run_dir, old, kept):
@@ -220,12 +221,26 @@ def test_recovery_does_not_overwrite_what_the_user_wrote_after_a_crash(tmp_path)
 
 
 def test_an_interrupt_of_the_caller_waits_for_the_end(tmp_path):
+    """It comes once the finisher is at work; when the caller has gone, so has the finisher with its lock."""
     root = repository(tmp_path / "root", BEFORE)
     before = snapshot(root)
-    child = in_child(lambda: apply(sample(), root, record_dir=tmp_path / "run"))
-    time.sleep(0.05)
+    at_work, write_end = os.pipe()
+    communicate = subprocess.Popen.communicate
+
+    def telling(process, *args, **kwargs):
+        if not args and not kwargs:  # git is asked with some
+            os.write(write_end, b"1")
+        return communicate(process, *args, **kwargs)
+
+    def act():
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+        subprocess.Popen.communicate = telling
+        apply(sample(), root, record_dir=tmp_path / "run")
+
+    child = in_child(act)
+    os.close(write_end)
+    assert os.read(at_work, 1) == b"1"
     os.kill(child, signal.SIGINT)
-    os.waitpid(child, 0)
-    with tree_lock(root.resolve(), timeout=0.5):
-        found = snapshot(root)
-    assert found == before or len(found) == len(before) + 14
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1, "interrupted after all"
+    with tree_lock(root.resolve(), timeout=0):
+        assert len(snapshot(root)) == len(before) + 14

@@ -236,7 +236,6 @@ def file_of(base: bytes | None, yours: bytes | None, new: bytes | None) -> File:
 BASE_BYTES = "".join(BASE).encode()
 
 
-@settings(deadline=None)
 @given(edits, edits)
 def test_no_line_of_the_user_is_ever_lost(mine, theirs):
     yours = edited(mine, "mine")
@@ -246,14 +245,12 @@ def test_no_line_of_the_user_is_ever_lost(mine, theirs):
     assert verdict.status in ("update", "identical", "conflict", "skip")
 
 
-@settings(deadline=None)
 @given(edits)
 def test_a_template_that_did_not_change_leaves_every_file_alone(mine):
     verdict = judge(file_of(BASE_BYTES, edited(mine, "mine"), BASE_BYTES))
     assert verdict.content is None and verdict.status in ("identical", "skip")
 
 
-@settings(deadline=None)
 @given(edits)
 def test_a_file_that_nobody_touched_becomes_what_is_generated(theirs):
     new = edited(theirs, "new")
@@ -261,7 +258,6 @@ def test_a_file_that_nobody_touched_becomes_what_is_generated(theirs):
     assert (verdict.content or BASE_BYTES) == new and verdict.status in ("identical", "update")
 
 
-@settings(deadline=None)
 @given(edits, edits)
 def test_there_is_a_conflict_only_where_changes_touch(mine, theirs):
     verdict = judge(file_of(BASE_BYTES, edited(mine, "mine"), edited(theirs, "new")))
@@ -282,7 +278,7 @@ def _one(at: int, both: dict[int, tuple[str, str]]) -> bytes:
     return "".join({None: [BASE[at]], "replace": [fresh], "delete": []}.get(kind, [BASE[at], fresh])).encode()
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(edits, min_size=1, max_size=2), edits)
 def test_after_any_updates_undo_gives_shared_files_back_with_the_users_lines(tmp_path, rounds, mine):
     """Ours is a block of its own; what the user changes elsewhere in the file has to survive both ways."""
