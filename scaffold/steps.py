@@ -45,6 +45,8 @@ class Settings:
     allow_dirty: bool = False
     with_stubs: bool = False
     """Where gaps remain, write a module with marked places for what is missing."""
+    processes: bool = True
+    """Whether the integration is also split over real processes, and trained."""
     base: Path | None = None
     """Folder that holds `.scaffold/` and, by default, packages; None: the current one."""
 
@@ -56,15 +58,19 @@ class Job:
     progress: Progress
     lane: EarlyLane
     trust_remote_code: bool = False
+    processes: bool = True
+    """Whether what is proven in one process is also measured in several."""
 
 
 @contextmanager
-def open_job(progress: Progress, trust_remote_code: bool = False, *, lane: EarlyLane | None = None) -> Iterator[Job]:
+def open_job(
+    progress: Progress, trust_remote_code: bool = False, *, lane: EarlyLane | None = None, processes: bool = True
+) -> Iterator[Job]:
     """A command under way, in a lane of its own, or with `lane` in one that is open already and stays open."""
     from scaffold.lane import EarlyLane
 
     with EarlyLane() if lane is None else nullcontext(lane) as opened:
-        yield Job(progress, opened, trust_remote_code)
+        yield Job(progress, opened, trust_remote_code, processes)
 
 
 def check_settings(settings: Settings) -> None:
@@ -312,6 +318,7 @@ def prove(
     with job.progress.stage("verify") as stage:
         stored = stored_form(folder, inventory)
         key = fingerprint(inventory.config, integration, site_packages(), stored)
+        key = key if job.processes else f"{key} in one process"
         reused = earlier is not None and earlier.environment.get("inputs_sha256") == key and earlier.proven
         if earlier is not None and reused:
             stage.result = "figures of an earlier run: the inputs are equal"
@@ -330,6 +337,7 @@ def prove(
             command=f"scaffold verify {folder.name}",
             stored=stored,
             script=copy_script(folder, integration),
+            switched=switched_flags(folder),
         )
         subject = checkpoint.Subject(
             integration, inventory, architecture, model_folder(inventory), job.trust_remote_code
@@ -356,6 +364,8 @@ def in_processes(
     from scaffold_tools.verify.lane import LaneJobFailed
     from scaffold_tools.verify.processes import left_out, verify_processes
 
+    if not job.processes:
+        return left_out("not asked for")
     if not evidence.proven:
         return left_out("one process is not proven")
     try:
@@ -382,6 +392,13 @@ def stored_form(folder: RunFolder, inventory: Inventory) -> Stored | None:
     if folder.has("blueprint"):
         return folder.load("blueprint", Blueprint).stored
     return derive_stored(inventory, classify(inventory), ())
+
+
+def switched_flags(folder: RunFolder) -> dict[str, bool]:
+    """Flags of other sizes that the planned code is right for, too; none without a plan."""
+    from scaffold_tools.workspace.plan import Plan
+
+    return folder.load("plan", Plan).switched if folder.has("plan") else {}
 
 
 def copy_script(folder: RunFolder, integration: Integration) -> Path | None:

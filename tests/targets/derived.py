@@ -26,12 +26,24 @@ def derived(lane: LaneSession, config: dict[str, Any], folder: Path) -> Blueprin
     return derive_blueprint(inventory, None, probe_model(lane, inventory))
 
 
-def proof(lane: LaneSession, blueprint: Blueprint, config: dict[str, Any], folder: Path) -> Evidence:
+def proof(
+    lane: LaneSession,
+    blueprint: Blueprint,
+    config: dict[str, Any],
+    folder: Path,
+    switched: dict[str, bool] | None = None,
+) -> Evidence:
+    """`switched` are flags of one more toy; by default those that the code says it is right for."""
     plan = make_plan(blueprint, root=folder / "package", profile=lane_profile())
     apply(plan, folder / "package", record_dir=folder / "record")
     integration = Integration("package", folder / "package", plan.package)
     return verify_integration(
-        lane, integration, config=config, architecture=blueprint.architecture, workdir=folder / "toys"
+        lane,
+        integration,
+        config=config,
+        architecture=blueprint.architecture,
+        workdir=folder / "toys",
+        switched=plan.switched if switched is None else switched,
     )
 
 

@@ -33,6 +33,18 @@ def test_what_was_derived_is_proven(
     assert found.proven, [check for check in found.checks if check.status != "passed"]
 
 
+def test_one_bridge_is_proven_for_sizes_with_other_flags(
+    lane: LaneSession, blueprints: dict[str, Blueprint], tmp_path: Path
+) -> None:
+    flags = {switch.key: switch.value for switch in blueprints["glm4_moe"].switches}
+    assert flags == {"attention_bias": True, "use_qk_norm": True}
+    for switches, right in ((blueprints["glm4_moe"].switches, True), ((), False)):
+        own = dataclasses.replace(blueprints["glm4_moe"], switches=switches)
+        found = proof(lane, own, CONFIGS["glm4_moe"], tmp_path / str(right), flags)
+        checks = [check for check in found.checks if check.toy == "canary-switched"]
+        assert checks and all(check.status == "passed" for check in checks) == right, checks
+
+
 WRONG: tuple[tuple[str, str, Any], ...] = (
     ("qwen3_moe", "moe.renormalise", False),
     ("qwen3_moe", "moe.layers", [True] * 4),

@@ -26,6 +26,7 @@ from scaffold_tools.blueprint.moe import OWN_FACTS as EXPERT_FACTS
 from scaffold_tools.blueprint.roles import agreed_packings, derive_roles, pattern_of
 from scaffold_tools.blueprint.rope_sets import derive_rope
 from scaffold_tools.blueprint.stored import derive_stored, stored_gaps, without_quantisation
+from scaffold_tools.blueprint.switches import derive_switches
 from scaffold_tools.errors import BadInput
 from scaffold_tools.source.inventory import Inventory
 
@@ -98,6 +99,7 @@ def derive_blueprint(
         notes=tuple(dict.fromkeys((*inventory.notes, *draft.notes))),
         config_part=part,
         stored=stored,
+        switches=derive_switches(observations, facts, roles) if probed and observations else (),
     )
     foreign = find_foreign(inventory.tensors.tensors if inventory.tensors else None, observations)
     return without_layers(blueprint, foreign) if foreign else blueprint

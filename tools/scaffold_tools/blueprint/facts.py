@@ -7,7 +7,7 @@ for other sizes of the same family, and for the toy whose every scalar is nobody
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 Certainty = Literal["measured", "constrained", "declared", "assumed"]
@@ -204,6 +204,22 @@ class Gap:
 
 
 @dataclass(frozen=True)
+class Switch:
+    """A flag that other sizes of the family have the other way round: which tensors and facts are different then."""
+
+    key: str
+    """Of the config."""
+    value: bool
+    """What it is not in this model."""
+    facts: tuple[Fact, ...]
+    """Facts with another value, and new ones."""
+    absent: tuple[str, ...]
+    """Facts that there are not."""
+    roles: tuple[TensorRole, ...]
+    """Tensors that come; empty where tensors go."""
+
+
+@dataclass(frozen=True)
 class Blueprint:
     """One model, target-free."""
 
@@ -223,6 +239,15 @@ class Blueprint:
     """The key of the nested config that the class runs on (`text_config`); every expression is over that part."""
     stored: Stored | None = None
     """How the weights are stored; None where they are stored as what they are."""
+    switches: tuple[Switch, ...] = ()
+    """Flags between structures that were measured both ways."""
+
+    def switched(self, switch: Switch) -> Blueprint:
+        """A model like this one whose flag is the other way round; tensors that go are still in it."""
+        other = {fact.name: fact for fact in switch.facts}
+        facts = [other.pop(fact.name, fact) for fact in self.facts if fact.name not in switch.absent]
+        keys = tuple(replace(use, value=switch.value) if use.key == switch.key else use for use in self.keys)
+        return replace(self, facts=(*facts, *other.values()), roles=(*self.roles, *switch.roles), keys=keys)
 
     def fact(self, name: str) -> Fact | None:
         """The fact of that name, or None."""

@@ -72,6 +72,7 @@ def verify_integration(
     stored: Stored | None = None,
     script: Path | None = None,
     own_scalars: bool = False,
+    switched: Mapping[str, bool] | None = None,
 ) -> Evidence:
     """Verify an integration on toys of a model; a check that fails is a result, not an exception.
 
@@ -92,6 +93,7 @@ def verify_integration(
         stored: how the real checkpoint stores its weights; None where they are not quantised.
         script: the generated script that writes an unquantised copy, where there is one.
         own_scalars: toys keep the model's own scalars; that shows what a mistake means for them, and proves nothing.
+        switched: flags that other sizes of the family have the other way round: one more toy has them so.
 
     Raises:
         LaneJobFailed: the job itself broke (a package that does not import, a crash, a timeout).
@@ -115,6 +117,7 @@ def verify_integration(
                 stored=stored,
                 script=script,
                 own_scalars=own_scalars,
+                switched=switched,
             )
     integration = Integration.of(integration)
     started = time.monotonic()
@@ -129,6 +132,7 @@ def verify_integration(
         "trust_remote_code": trust_remote_code,
         "stored": stored_request(stored, config),
         "own_scalars": own_scalars,
+        "switched": dict(switched or {}),
         "script": str(script.resolve()) if script is not None and script.is_file() else None,
     }
     answer = lane.call(integration.jobs.verify, request, timeout=timeout, on_progress=on_progress)

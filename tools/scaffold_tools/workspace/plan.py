@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from scaffold_tools.blueprint.facts import Gap
@@ -47,3 +47,5 @@ class Plan:
     """The planned module that has a marked place for every gap, if the plan has one."""
     copy_script: str | None = None
     """The file that writes an unquantised copy of the checkpoint, where the checkpoint is quantised."""
+    switched: dict[str, bool] = field(default_factory=dict)
+    """Flags of the config that other sizes have the other way round, and that the code is right for all the same."""

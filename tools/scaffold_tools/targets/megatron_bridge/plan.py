@@ -6,7 +6,7 @@ import datetime
 import hashlib
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from scaffold_tools.targets.megatron_bridge.mappings import Mappings, local_name
 from scaffold_tools.targets.megatron_bridge.naming import Names, names_of
 from scaffold_tools.targets.megatron_bridge.profile import Profile, read_profile
 from scaffold_tools.targets.megatron_bridge.quantised import files as quantised
+from scaffold_tools.targets.megatron_bridge.replaced import check_replaced
 from scaffold_tools.targets.megatron_bridge.rules import Setting, Settlement, settle
 from scaffold_tools.targets.megatron_bridge.surroundings import (
     Surroundings,
@@ -36,6 +37,7 @@ from scaffold_tools.targets.megatron_bridge.surroundings import (
     surrounding_edits,
     surrounding_files,
 )
+from scaffold_tools.targets.megatron_bridge.switches import Code, follow
 from scaffold_tools.workspace.plan import Change, Plan
 
 __all__ = ["Options", "make_plan", "read_profile"]
@@ -78,6 +80,8 @@ class _Design:
     settlement: Settlement
     settings: tuple[Setting, ...]
     mappings: Mappings
+    flags: Mapping[str, bool]
+    """Flags of other sizes that the code is right for, too, with their values."""
     gaps: tuple[Gap, ...]
     common: dict[str, Any]
     stub: bool
@@ -110,6 +114,8 @@ def make_plan(blueprint: Blueprint, *, root: Path, profile: Profile, options: Op
     folder = design.names.package if profile.layout == "package" else f"megatron.bridge.models.{design.names.family}"
     own = profile.registration(blueprint.architecture)
     notes = profile.notes if own is None else (*profile.notes, f"takes the place of {own.name}")
+    if own is not None and profile.layout == "checkout":
+        notes = (*notes, *check_replaced(changes, root))
     notes = (*notes, *quantised.notes(blueprint.stored), *design.surroundings.notes, *by_hand)
     notes = (*notes, *uncounted(blueprint, design.blocks, profile.counted), *by_hand_notes(design.surroundings, root))
     return Plan(
@@ -123,6 +129,7 @@ def make_plan(blueprint: Blueprint, *, root: Path, profile: Profile, options: Op
         next_commands=(f"pip install -e {root.name}",) if profile.layout == "package" else (),
         stub=next((file.path for file in files if file.template == "gaps.py.j2"), None),
         copy_script=next((file.path for file in files if file.template == "dequantize/script.py.j2"), None),
+        switched=dict(design.flags) if not design.gaps else {},
     )
 
 
@@ -133,7 +140,8 @@ def _design(blueprint: Blueprint, profile: Profile, options: Options) -> _Design
     settings = (*settlement.settings, *contexts.block_settings(blocks, blueprint, profile))
     if blocks.layer_spec is not None:  # the family's own spec builds layers with and without experts
         settings = tuple(row for row in settings if row.attribute != "transformer_layer_spec")
-    mappings = map_roles(blueprint, blocks.megatron_names)
+    code = follow(blueprint, profile, blocks, Code(settings, map_roles(blueprint, blocks.megatron_names)))
+    settings, mappings = code.settings, code.mappings
     wanted = options.model_id or blueprint.model_name
     model_id = wanted if _MODEL_ID.fullmatch(wanted) else None
     origin = f" from {model_id}" if model_id else ""
@@ -157,7 +165,9 @@ def _design(blueprint: Blueprint, profile: Profile, options: Options) -> _Design
     around = design_surroundings(
         blueprint, profile, names, blocks=blocks, mappings=mappings, model_id=common["model_id"]
     )
-    return _Design(blueprint, profile, names, blocks, settlement, settings, mappings, gaps, common, stub, around)
+    return _Design(
+        blueprint, profile, names, blocks, settlement, settings, mappings, code.flags, gaps, common, stub, around
+    )
 
 
 def _summary(blocks: BlockPlan) -> list[str]:

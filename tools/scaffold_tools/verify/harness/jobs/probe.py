@@ -150,6 +150,7 @@ def _vary(
                         "facts": flipped["facts"],
                         "failures": flipped["failures"],
                         "roles": roles,
+                        "tensors": _tensors(other, flipped["roles"], base[0], signature),
                     }
             elif signature != base[0]:
                 effects[key] = "tensors"
@@ -160,6 +161,34 @@ def _vary(
         except Exception as error:  # a value that the class refuses says nothing about the key
             effects[key] = f"refused: {type(error).__name__}"
     return effects, flips
+
+
+def _tensors(
+    model: Any,
+    roles: list[dict[str, Any]],
+    before: dict[str, tuple[int, ...]],
+    after: dict[str, tuple[int, ...]],
+) -> dict[str, Any]:
+    """How a flag changes the table of tensors: `change`, and roles and names on disk of what it adds.
+
+    `change` is `none`, `more` (tensors come, and all others stay as they are), `fewer`, or `other`.
+    """
+    if before == after:
+        return {"change": "none"}
+    if after.items() < before.items():
+        return {"change": "fewer"}
+    if not before.items() < after.items():
+        return {"change": "other"}
+    added = after.keys() - before.keys()
+    rows = [row for row in roles if row["tensor"] in added]
+    unknown = sorted(added - {row["tensor"] for row in rows})
+    names, _ = disk_names(model)
+    return {
+        "change": "more",
+        "roles": rows,
+        "names": {name: names[name] for name in sorted(added)},
+        "unknown": unknown,
+    }
 
 
 def _signature(state: dict[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:

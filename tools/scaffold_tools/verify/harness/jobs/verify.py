@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import platform
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from echo import versions
 from mcore.build import build_megatron, prepare_process
 from mcore.integration import class_name, expected, register
 from mcore.no_cuda import neutralise
+from toys.rows import LANGUAGE_CONFIGS
 from toys.square import VARIANT as SQUARE
 
 ORDER = (
@@ -51,7 +53,8 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
 
     Args:
         request: `integration` ({kind, path, module, bridge}), `config` (raw config.json), `architecture`, `variants`,
-            `seed`, `workdir`, `model_folder`, `trust_remote_code`; for a quantised checkpoint `stored` (as in the
+            `seed`, `workdir`, `model_folder`, `trust_remote_code`;
+            `switched` ({flag: value}, one more toy has them so); for a quantised checkpoint `stored` (as in the
             blueprint, with `quantization_config`) and `script` (the file that writes an unquantised copy).
 
     Returns:
@@ -66,14 +69,14 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
     results: dict[str, Any] = {"bridge": "", "replaced": registered.replaced, "checks": []}
     notes: dict[str, Any] = {}
     variants = request.get("variants") or ("a", "b", SQUARE)
-    for variant in (one for one in variants if one != SQUARE):
-        checks = Checks(f"canary-{variant}")
+    for name, variant, asked in _toys(request, variants):
+        checks = Checks(f"canary-{name}")
         try:
-            bridge = _verify_toy(request, variant, workdir / f"toy-{variant}", checks, notes)
+            bridge = _verify_toy(asked, variant, workdir / f"toy-{name}", checks, notes)
             results["bridge"] = bridge or results["bridge"]
         except Broken as broken:
             done = {check["name"] for check in checks.done}
-            names = (*ORDER, *(STORED_ORDER if _stored_runs(request, variant) else ()))
+            names = (*ORDER, *(STORED_ORDER if _stored_runs(asked, variant) else ()))
             checks.skip(tuple(name for name in names if name not in done), f"{broken} broke before")
         results["checks"] += checks.done
     if SQUARE in variants:
@@ -81,6 +84,22 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
         bring = partial(through_auto_bridge, partial(_pick, request))
         results["checks"] += verify_square(request, workdir / "toy-square", bring)
     return results | {"environment": _environment() | notes}
+
+
+def _toys(request: dict[str, Any], variants: Sequence[str]) -> list[tuple[str, str, dict[str, Any]]]:
+    """(name, variant, request) of each canary toy: `switched` has the flags as other sizes of the family have them."""
+    toys = [(variant, variant, request) for variant in variants if variant != SQUARE]
+    switched = request.get("switched") or {}
+    if toys and switched:
+        config = _with_flags(request["config"], switched)
+        toys.append(("switched", toys[0][1], {**request, "config": config, "stored": None}))
+    return toys
+
+
+def _with_flags(config: dict[str, Any], flags: dict[str, bool]) -> dict[str, Any]:
+    """A raw config with other flags, in the part that the language model is built from."""
+    part = next((key for key in LANGUAGE_CONFIGS if isinstance(config.get(key), dict)), None)
+    return {**config, **flags} if part is None else {**config, part: {**config[part], **flags}}
 
 
 def _verify_toy(request: dict[str, Any], variant: str, folder: Path, checks: Checks, notes: dict[str, Any]) -> str:
