@@ -43,6 +43,8 @@ class Row:
     """`baseline`, `ours`: how many of upstream's tests of the whole tree pass; `new`: of ours alone."""
     shared_failures: dict[str, dict[str, str]]
     """Test -> `said`, `without` (status in the tree with the model taken out)."""
+    shared_gone: dict[str, str]
+    """Test of the whole tree that is not there with ours -> the module of upstream's that it was about, or ""."""
     own: tuple[int, int]
     """(passed, all) unit tests that were generated."""
     ruff: str
@@ -99,6 +101,7 @@ def measure(
     new = {name: one for name, one in failures.items() if baseline.get(name, Outcome("passed")).status == "passed"}
     without = _without(tree, sorted(new)) if new else {}
     checks = answer.get("evidence", {}).get("checks", [])
+    gone = {name: about(name, taken) for name in baseline if name not in shared}
     return Row(
         model_type=model_type,
         architecture=architecture,
@@ -113,17 +116,24 @@ def measure(
             "baseline": sum(one.status == "passed" for one in baseline.values()),
             "ours": sum(one.status == "passed" for one in shared.values()),
             "new": sum(name not in baseline and one.status == "passed" for name, one in shared.items()),
-            "gone": sum(name not in shared for name in baseline),
+            "gone": len(gone),
         },
         shared_failures={
             short(name): {"said": one.said, "without": without.get(name, Outcome("gone")).status}
             for name, one in new.items()
         },
+        shared_gone={short(name): module for name, module in gone.items()},
         own=(sum(one.status == "passed" for one in generated), len(generated)),
         ruff=ruff,
         files=len(written),
         seconds=round(time.monotonic() - started),
     )
+
+
+def about(test: str, taken: TakenOut) -> str:
+    """The module of the model that a parameter of a test names (`test_x[module:function]`); "" where none is."""
+    parameter = test.partition("[")[2].removesuffix("]")
+    return next((module for module in (*taken.recipes, *taken.modules) if module == parameter.partition(":")[0]), "")
 
 
 def _commit(tree: Path, started: bool = False) -> None:
@@ -145,9 +155,12 @@ def _new_model(tree: Path, config: dict[str, Any], model_type: str, work: Path) 
         text=True,
     )
     try:
-        return {**json.loads(done.stdout), "exit_code": done.returncode}
+        answer = {**json.loads(done.stdout), "exit_code": done.returncode}
     except ValueError:
-        raise RuntimeError(f"{model_type}: new-model said {done.stderr[-600:]}") from None
+        answer = {}
+    if not answer.get("files"):  # it stopped on the way: there is nothing to run tests on
+        raise RuntimeError(f"{model_type}: new-model ended with {done.returncode} and said {done.stderr[-600:]}")
+    return answer
 
 
 def _keep_blueprint(model_type: str, work: Path) -> None:

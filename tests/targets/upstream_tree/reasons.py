@@ -66,7 +66,7 @@ REASONS: tuple[Reason, ...] = (
         "missing MTP mappings",
         "scope",
         "transformers' class has no layers for multi-token prediction, so nothing tells their names; "
-        "generated recipes switch such layers off",
+        "where a config counts such layers, the generated bridge leaves them unbuilt",
     ),
     Reason(
         "glm4_moe",
@@ -105,4 +105,19 @@ REASONS: tuple[Reason, ...] = (
     ),
 )
 
-SHARED_REASONS: tuple[Reason, ...] = ()
+SHARED_REASONS: tuple[Reason, ...] = (
+    Reason(
+        "",
+        "test_representative_recipe_environment_is_visible|recipe_examples_match_source_signatures",
+        r"FileNotFoundError: .*'\w+\.py'",
+        "structure",
+        "opens upstream's file of recipes by its path, to read functions of sizes that ours is not about",
+    ),
+    Reason(
+        "",
+        "test_training_readme_recipes_exist",
+        "README references nonexistent recipes",
+        "structure",
+        "a README that stays names a recipe of upstream's by the size of one model and its number of GPUs",
+    ),
+)

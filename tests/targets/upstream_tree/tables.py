@@ -56,6 +56,10 @@ def unexplained(record: dict[str, Any]) -> list[str]:
         for test, one in row["shared_failures"].items():
             if one["without"] != "failed" and shared_reason(test, one["said"]) is None:
                 lines.append(f"{model_type}: {test}: no reason for: {one['said']}")
+        gone = row.get("shared_gone", {})
+        lines += [f"{model_type}: {test} is gone" for test, module in gone.items() if not module]
+        if len(gone) != row["shared"]["gone"]:
+            lines.append(f"{model_type}: {row['shared']['gone']} tests of the tree are gone, {len(gone)} have a name")
         if row["ruff"]:
             lines.append(f"{model_type}: ruff: {row['ruff']}")
         if row["exit_code"]:
@@ -98,6 +102,7 @@ def markdown(record: dict[str, Any]) -> str:
     if rest:
         lines += ["### Without a reason", "", *[f"- {_cell(line)}" for line in rest], ""]
     lines += _shared(record)
+    lines += _gone(record)
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -113,7 +118,8 @@ def _table(record: dict[str, Any]) -> str:
         bad = len(row["shared_failures"])
         counted = row["shared"]
         shared = f"{counted['ours']} pass (before: {counted['baseline']})" + (f", {bad} fail" if bad else "")
-        shared += f", {counted['gone']} are gone or did not run" if counted["gone"] else ""
+        shared += f", {counted['gone']} are gone" if counted["gone"] else ""
+        shared += f", {counted['new']} are new" if counted["new"] else ""
         logits = "" if row["logits"] is None else f"{row['logits']:.1e}"
         rows.append(
             f"| `{name}` | {FAMILIES.get(name, '')} | {row['theirs'] or 'none'} / {row['ours']} "
@@ -139,13 +145,36 @@ def _shared(record: dict[str, Any]) -> list[str]:
     for name, row in record["rows"].items():
         for test, one in row["shared_failures"].items():
             reason = shared_reason(test, one["said"])
-            why = "fails without the model too: how it was taken out" if one["without"] == "failed" else ""
-            why = why or (reason.why if reason is not None else "no reason yet")
+            without = "fails without the model too: how it was taken out" if one["without"] == "failed" else ""
+            why = reason.why if reason is not None else without or "no reason yet"
             rows.append(f"| `{name}` | `{test}` | {why} | {_cell(one['said'])} |")
     if not rows:
         return []
     head = ["## Tests of the whole tree that fail with ours", "", "| Family | Test | Why | What it says |"]
     return [*head, "|---|---|---|---|", *rows]
+
+
+def _gone(record: dict[str, Any]) -> list[str]:
+    """What is not there with ours, by the module of upstream's that it was about."""
+    rows = []
+    for name, row in record["rows"].items():
+        gone = row.get("shared_gone", {})
+        for module in dict.fromkeys(gone.values()):
+            tests = [test for test, about in gone.items() if about == module]
+            named = sorted({test.partition("[")[0] for test in tests})
+            rows.append(f"| `{name}` | {len(tests)} | {', '.join(f'`{one}`' for one in named)} | `{module}` |")
+    if not rows:
+        return []
+    head = [
+        "## Tests of the whole tree that are gone",
+        "",
+        "A test that runs once for each recipe has as many cases as there are recipes: those of upstream's sizes went",
+        "with the model, and ours (*new* in the table) are of the size of the config that was given.",
+        "",
+        "| Family | Cases | Test | Upstream's module that they were about |",
+        "|---|---|---|---|",
+    ]
+    return ["", *head, *rows]
 
 
 def _cell(text: str) -> str:
