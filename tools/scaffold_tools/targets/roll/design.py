@@ -109,7 +109,7 @@ def design(blueprint: Blueprint, profile: RollProfile, options: Options) -> Desi
         row_bias,
         infinite=_is_infinite(blueprint),
         appended=appended,
-        replaces=not profile.edits and profile.registration(blueprint.model_type) is not None,
+        replaces=not profile.edits and profile.registration(names.model_type) is not None,
         provenance=provenance,
         model_id=model_id,
         gaps=_once((*blueprint.gaps, *found, *quantised_gaps(blueprint.stored))),

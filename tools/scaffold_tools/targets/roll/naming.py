@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from scaffold_tools.blueprint.facts import Blueprint
 from scaffold_tools.targets.megatron_bridge.blocks import naming_of
+from scaffold_tools.targets.roll.loaded_types import loaded_type
 from scaffold_tools.targets.roll.profile import ADAPTER, RollProfile
 from scaffold_tools.text import checked_identifier
 
@@ -19,7 +20,7 @@ class Names:
     prefix: str
     """`Qwen3`: classes, and what prose calls the model."""
     model_type: str
-    """What it is registered for."""
+    """What it is registered for: the type of the loaded config."""
     family: str
     """Package below `mcore_adapter.models`."""
     package: str
@@ -43,13 +44,14 @@ def names_of(blueprint: Blueprint, profile: RollProfile) -> Names:
     naming = naming_of(blueprint)
     stem = checked_identifier(naming.stem)
     checked_identifier(blueprint.architecture)
+    model_type = loaded_type(profile.site_packages, blueprint.model_type)
     if not profile.edits:
         package = f"scaffold_roll_{stem}"
         parent = "mcore_adapter.models."
-        return Names(stem, naming.prefix, blueprint.model_type, stem, package, package, parent)
-    own = profile.registration(blueprint.model_type)
+        return Names(stem, naming.prefix, model_type, stem, package, package, parent)
+    own = profile.registration(model_type)
     known = own is not None and own.module.count(".") == 2
     family = own.module.rpartition(".")[2] if own is not None and known else stem
     folder = (ADAPTER / "models" / family).as_posix()
     package = f"mcore_adapter.models.{family}"
-    return Names(stem, naming.prefix, blueprint.model_type, family, package, folder, "..")
+    return Names(stem, naming.prefix, model_type, family, package, folder, "..")

@@ -50,7 +50,7 @@ def make_plan(blueprint: Blueprint, *, root: Path, profile: RollProfile, options
         changes = (*changes, *edits(made, root, appended_text(made) if made.appended else None))
     beside = documents.companions(blueprint, profile, made.names, options or Options())
     changes = (*changes, *beside)
-    own = profile.registration(blueprint.model_type)
+    own = profile.registration(made.names.model_type)
     notes = list(profile.notes)
     if own is not None:
         notes.append(f"takes the place of {own.name}")

@@ -11,7 +11,7 @@ from checks.measured import Broken, Checks
 from checks.reference import make_reference
 from checks.weights import load_saved
 from locate import side_by_side
-from mca.checkout import register, use_checkout
+from mca.checkout import loaded_type, register, use_checkout
 from mca.toy import Toy
 from mca.weights import import_weights
 from mcore.build import prepare_process
@@ -33,7 +33,7 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
     neutralise()
     workdir = Path(request["workdir"])
     use_checkout(request["integration"], workdir)
-    model_type = str(request["config"].get("model_type"))
+    model_type = loaded_type(request["config"])
     registered = register(request["integration"], model_type)
     prepare_process(workdir)
     variant = (request.get("variants") or ["a"])[0]

@@ -11,7 +11,7 @@ from checks.measured import Broken, Checks
 from checks.reference import make_reference
 from checks.weights import load_saved
 from echo import versions
-from mca.checkout import register, use_checkout
+from mca.checkout import loaded_type, register, use_checkout
 from mca.spread import choose, spread
 from mca.toy import Toy
 from mcore.no_cuda import neutralise
@@ -39,7 +39,7 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
     checks = Checks("one process")
     with contextlib.suppress(Broken), checks.guard("sharded.build"):
         use_checkout(request["integration"], workdir)
-        model_type = str(request["config"].get("model_type"))
+        model_type = loaded_type(request["config"])
         register(request["integration"], model_type)
         progress.say("processes: reference")
         whole = request | {"layers_multiple": LAYERS_MULTIPLE}

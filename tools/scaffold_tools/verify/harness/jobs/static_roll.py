@@ -16,7 +16,7 @@ import progress
 import torch
 from checks.measured import Checks, Clock, names
 from echo import versions
-from mca.checkout import Registered, register, use_checkout
+from mca.checkout import Registered, loaded_type, register, use_checkout
 from mca.load import settings
 from mcore.build import prepare_process
 from mcore.no_cuda import OnMeta, neutralise
@@ -41,7 +41,7 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
     neutralise()
     workdir = Path(request["workdir"])
     use_checkout(request["integration"], workdir)
-    registered = register(request["integration"], str(request["config"].get("model_type")))
+    registered = register(request["integration"], loaded_type(request["config"]))
     prepare_process(workdir)
     checks, clock = Checks("full-size"), Clock()
     progress.say("building on the meta device")
@@ -100,7 +100,7 @@ def _build(request: dict[str, Any], workdir: Path) -> Any:
     mca_config = AutoConfig.from_pretrained(str(folder), settings(mtp_num_layers=ahead))
     mca_config.perform_initialization, mca_config.init_model_with_meta_device = False, True
     with torch.device("meta"), OnMeta():
-        return get_model_cls(config["model_type"])(mca_config)
+        return get_model_cls(loaded_type(config))(mca_config)
 
 
 @dataclass

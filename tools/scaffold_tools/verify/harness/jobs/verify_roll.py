@@ -20,7 +20,7 @@ from checks.stored import ORDER as STORED
 from checks.weights import load_saved
 from echo import versions
 from mca.called import compare_called
-from mca.checkout import Registered, register, use_checkout
+from mca.checkout import Registered, loaded_type, register, use_checkout
 from mca.grouped import compare_grouped
 from mca.lint import lint
 from mca.load import fresh
@@ -68,7 +68,7 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
     workdir = Path(request["workdir"])
     workdir.mkdir(parents=True, exist_ok=True)
     use_checkout(request["integration"], workdir)
-    registered = register(request["integration"], str(request["config"].get("model_type")))
+    registered = register(request["integration"], loaded_type(request["config"]))
     asked = request.get("variants") or ("a", "b", SQUARE)
     variants = [one for one in asked if one != SQUARE]
     toys = [_Measured(request, variant, workdir / f"toy-{variant}", registered) for variant in variants]
@@ -109,7 +109,7 @@ class _Measured:
         self.variant = variant
         self.folder = folder
         self.registered = registered
-        self.model_type = str(request["config"].get("model_type"))
+        self.model_type = loaded_type(request["config"])
         self.checks = Checks(f"canary-{variant}")
         self.reference: Reference | None = None
         self.broken = ""

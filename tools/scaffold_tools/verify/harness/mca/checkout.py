@@ -88,6 +88,14 @@ def _no_cuda_seeds() -> None:
         place.model_parallel_cuda_manual_seed = lambda *args, **kwargs: None
 
 
+def loaded_type(config: dict[str, Any]) -> str:
+    """The model type that ROLL looks up: that of the loaded config, where some types share the class of another."""
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    named = str(config.get("model_type"))
+    return str(CONFIG_MAPPING[named].model_type) if named in CONFIG_MAPPING else named
+
+
 def register(integration: dict[str, Any], model_type: str) -> Registered:
     """Import what registers the integration, and say what is registered now."""
     templates = REGISTRIES[-1].entries()

@@ -15,7 +15,7 @@ class Toy:
 
     reference: Reference
     model_type: str
-    """Of its config: what templates are registered under."""
+    """Of its loaded config: what templates are registered under."""
     saved: dict[str, torch.Tensor]
     """Its tensors."""
 
