@@ -152,7 +152,8 @@ def _job(
     if settings is not None:
         steps.check_settings(settings)
         trust_remote_code = settings.trust_remote_code
-    with steps.open_job(progress, trust_remote_code, lane=lane) as job:
+    processes = settings is None or settings.processes
+    with steps.open_job(progress, trust_remote_code, lane=lane, processes=processes) as job:
         yield job
 
 

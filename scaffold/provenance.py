@@ -35,7 +35,7 @@ def provenance(source: Source, plan: Plan, folder: RunFolder, earlier: Record | 
         "with_stubs": "yes" if plan.stub else None,
         "templates_sha256": templates_hash(plan.target),
         "blueprint_sha256": _hash_of(folder.file("blueprint")),
-        "target_commit": _commit(Path(plan.root)) if plan.layout == "checkout" else None,
+        "target_commit": commit_of(Path(plan.root)) if plan.layout == "checkout" else None,
         "year": str(year_of(earlier)),
     }
     return {name: value for name, value in rows.items() if value}
@@ -61,12 +61,20 @@ def _hash_of(path: Path) -> str | None:
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
 
 
-def _commit(root: Path) -> str | None:
+def commit_of(root: Path) -> str | None:
     """The commit that a checkout is at, where git knows one."""
+    return _git(root, "rev-parse", "HEAD")
+
+
+def is_changed(root: Path, below: str = ".") -> bool:
+    """Whether files of a checkout below a folder differ from its commit, ones that git does not know included."""
+    return bool(_git(root, "status", "--porcelain", "--", below))
+
+
+def _git(root: Path, *command: str) -> str | None:
+    """What git says, None where it fails or is missing."""
     try:
-        done = subprocess.run(
-            ["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, check=False, text=True
-        )
+        done = subprocess.run(["git", "-C", str(root), *command], capture_output=True, check=False, text=True)
     except OSError:
         return None
     return done.stdout.strip() if done.returncode == 0 else None

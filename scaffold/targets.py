@@ -13,12 +13,18 @@ from scaffold_tools.source.inventory import Source
 from scaffold_tools.verify.evidence import Evidence
 from scaffold_tools.verify.jobs import USUAL_JOBS, Jobs
 from scaffold_tools.verify.roll import ROLL_JOBS
+from scaffold_tools.verify.roll import VARIABLE as ROLL_VARIABLE
 from scaffold_tools.workspace.plan import Plan
 
 
 def in_the_lane(repo: Path | None) -> Path | None:
     """Nothing to find: the target is a package of the lane."""
     return None
+
+
+def of_the_lane(checkout: Path | None) -> dict[str, str]:
+    """Nothing to add: the lane tells the versions of its packages."""
+    return {}
 
 
 def no_figures(path: str, content: str, evidence: Evidence | None, commit: str | None) -> str | None:
@@ -59,6 +65,14 @@ class Target:
 
     Raises EnvironmentLacks where a checkout is needed and none is named.
     """
+    checkout_variable: str | None = None
+    """The environment variable that names that checkout; None where the lane has the target."""
+    versions: Callable[[Path | None], dict[str, str]] = of_the_lane
+    """(that checkout) -> what is told of it beside the versions of the lane's packages."""
+    custom_blocks: str = "modeling_"
+    """What the name of a generated module begins with that holds custom modules of megatron-core."""
+    title: str = "Megatron-Bridge"
+    """What its own people call it."""
     tell: Callable[[str, str, Evidence | None, str | None], str | None] = no_figures
     """(path, generated content, what was measured, commit of the checkout) -> the content with those figures in it.
 
@@ -148,6 +162,18 @@ def _roll_checkout(repo: Path | None) -> Path:
     return roll_checkout(repo)
 
 
+def _roll_version(checkout: Path | None) -> dict[str, str]:
+    """The commit, and whether files of mcore_adapter differ from it."""
+    from scaffold.provenance import commit_of, is_changed
+    from scaffold_tools.verify.roll import SOURCES
+
+    root = _roll_checkout(checkout)
+    commit = commit_of(root)
+    if commit is None:
+        return {"ROLL": "of no known commit"}
+    return {"ROLL": f"{commit[:12]} with changes" if is_changed(root, SOURCES) else commit[:12]}
+
+
 def _read_roll(repo: Path | None, site_packages: Path | None) -> Any:
     from scaffold_tools.targets.roll.profile import ADAPTER, read_profile
 
@@ -161,7 +187,10 @@ def _read_roll(repo: Path | None, site_packages: Path | None) -> Any:
 
 
 def _in_roll(profile: Any, architecture: str, model_type: str | None) -> str | None:
-    registration = profile.registration(model_type)
+    from scaffold_tools.targets.roll.loaded_types import loaded_type
+
+    loaded = None if model_type is None else loaded_type(profile.site_packages, model_type)
+    registration = None if loaded is None else profile.registration(loaded)
     return None if registration is None else str(registration.name)
 
 
@@ -209,6 +238,10 @@ TARGETS = (
         list,  # mcore_adapter undoes no stored format
         ROLL_JOBS,
         _roll_checkout,
+        checkout_variable=ROLL_VARIABLE,
+        versions=_roll_version,
+        custom_blocks="modules_",
+        title="ROLL",
     ),
 )
 

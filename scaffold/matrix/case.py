@@ -5,15 +5,18 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import os
 import re
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from scaffold.lane import EarlyLane
 from scaffold.matrix.kinds import Seen, why_not_a_decoder
-from scaffold.matrix.values import BASE, Case, Finished, GapLine, Row
+from scaffold.matrix.values import BASE, MEGATRON_BRIDGE, Case, Finished, GapLine, Row, Subject
 from scaffold.outcome import Outcome
+from scaffold.targets import find_target
 from scaffold_tools.blueprint.facts import Gap
 from scaffold_tools.classify.model import Classification, classify
 from scaffold_tools.errors import BadInput, Refused, ScaffoldError
@@ -27,28 +30,36 @@ SHOWN_GAPS = 8
 PACKAGES = re.compile(r"/\S*/site-packages/")
 PROBE = "probe"
 """Subject of the gap that says that the probe broke."""
-CUSTOM_BLOCKS = "modeling_"
-"""A plan with such a module has custom blocks."""
 
 
-def run_case(case: Case, lane: EarlyLane, folder: Path) -> Finished:
+def run_case(case: Case, lane: EarlyLane, folder: Path, subject: Subject = MEGATRON_BRIDGE) -> Finished:
     """Measure one case in an empty folder. Whatever breaks is the row's reason."""
     started = time.monotonic()
     session = lane.session()
     session.peak_mb = 0
-    finished = _run(case, lane, folder)
+    finished = _run(case, lane, folder, subject)
     if finished.row is None:
         return finished
     seconds = round(time.monotonic() - started, 1)
     row = dataclasses.replace(finished.row, seconds=seconds, peak_mb=session.peak_mb or None)
-    return dataclasses.replace(finished, row=_without_places(row, folder))
+    return dataclasses.replace(finished, row=_without_places(row, _places(folder, subject)))
 
 
-def _without_places(row: Row, folder: Path) -> Row:
+def _places(folder: Path, subject: Subject) -> tuple[Path, ...]:
+    """Where things lie: the case's folder, and the checkout that it is measured with."""
+    variable = find_target(subject.target).checkout_variable
+    checkout = os.environ.get(variable) if variable else None
+    named = (folder, Path(checkout)) if checkout else (folder,)
+    return tuple(dict.fromkeys(path for place in named for path in (place.resolve(), place)))
+
+
+def _without_places(row: Row, places: Sequence[Path]) -> Row:
     """Libraries name files in their errors; where they lie on this machine is nobody's business."""
 
     def clean(text: str) -> str:
-        return PACKAGES.sub("", text.replace(f"{folder.resolve()}/", "").replace(f"{folder}/", ""))
+        for place in places:
+            text = text.replace(f"{place}/", "")
+        return PACKAGES.sub("", text)
 
     gaps = tuple(dataclasses.replace(gap, reason=clean(gap.reason)) for gap in row.gaps)
     figures = {
@@ -57,10 +68,10 @@ def _without_places(row: Row, folder: Path) -> Row:
     return dataclasses.replace(row, reason=clean(row.reason), gaps=gaps, logits_max_abs=figures or None)
 
 
-def _run(case: Case, lane: EarlyLane, folder: Path) -> Finished:
+def _run(case: Case, lane: EarlyLane, folder: Path, subject: Subject) -> Finished:
     start = Row(case.model_type, case.variant, "", "gap", "")
     if case.config is not None:
-        return _variant(case, case.config, start, lane, folder)
+        return _variant(case, start, lane, folder, subject)
     try:
         answer = lane.call("causal_types", {"action": "describe", "model_type": case.model_type})
     except LaneJobFailed as error:
@@ -76,18 +87,20 @@ def _run(case: Case, lane: EarlyLane, folder: Path) -> Finished:
     if answer.get("problem"):
         reason = f"the class cannot be built from its own defaults: {answer['problem']}"
         return Finished(dataclasses.replace(start, reason=reason, hf_source=answer.get("source")), config)
-    row = _pipeline(start, folder / case.name, lane, folder)
+    row = _pipeline(start, folder / case.name, lane, folder, subject)
     return Finished(_with_toy_problem(row, answer.get("observed") or {}), config)
 
 
-def _variant(case: Case, config: dict[str, Any], start: Row, lane: EarlyLane, folder: Path) -> Finished:
+def _variant(case: Case, start: Row, lane: EarlyLane, folder: Path, subject: Subject) -> Finished:
+    config = case.config
+    assert config is not None
     start = dataclasses.replace(start, architecture=config["architectures"][0])
     try:
         classification = classify(_read(config, folder / case.name, lane))
     except ScaffoldError as error:
         return Finished(None, refused=error.what)
     start = dataclasses.replace(start, structure=str(classification))
-    return Finished(_pipeline(start, folder / case.name, lane, folder))
+    return Finished(_pipeline(start, folder / case.name, lane, folder, subject))
 
 
 def _read(config: dict[str, Any], model: Path, lane: EarlyLane) -> Inventory:
@@ -112,11 +125,17 @@ def _write(config: dict[str, Any], model: Path) -> None:
     (model / "config.json").write_text(json.dumps(config), encoding="utf-8")
 
 
-def _pipeline(start: Row, model: Path, lane: EarlyLane, folder: Path) -> Row:
+def _pipeline(start: Row, model: Path, lane: EarlyLane, folder: Path, subject: Subject) -> Row:
     from scaffold import pipeline
     from scaffold.progress import Progress
 
-    settings = pipeline.Settings(link=str(model), regenerate=True, out=folder / "package")
+    settings = pipeline.Settings(
+        link=str(model),
+        target=subject.target,
+        regenerate=True,
+        out=folder / "package",
+        processes=subject.processes,
+    )
     try:
         with contextlib.chdir(folder):
             outcome = pipeline.new_model(settings, Progress(quiet=True), lane=lane)
@@ -125,18 +144,25 @@ def _pipeline(start: Row, model: Path, lane: EarlyLane, folder: Path) -> Row:
         return dataclasses.replace(start, reason=error.what, unexplained=not refused)
     except Exception as error:  # a fault of ours is a row too; the others go on
         return _unexplained(start, f"{type(error).__name__}: {error}")
-    return row_of(start, outcome)
+    return row_of(start, outcome, subject)
 
 
 def _unexplained(start: Row, what: str) -> Row:
     return dataclasses.replace(start, outcome="gap", reason=f"broke: {' '.join(what.split())[:400]}", unexplained=True)
 
 
-def row_of(start: Row, outcome: Outcome) -> Row:
-    """What the pipeline's outcome means for the matrix; never proven while anything is open."""
+def row_of(start: Row, outcome: Outcome, subject: Subject = MEGATRON_BRIDGE) -> Row:
+    """What the pipeline's outcome means for the matrix; never proven while anything is open.
+
+    Args:
+        start: what is known of the row before.
+        outcome: of `new-model`.
+        subject: what it was measured for, which says how modules with custom blocks are called.
+    """
     gaps = tuple(dict.fromkeys(_line(gap) for gap in outcome.gaps))
     row = dataclasses.replace(start, gaps=gaps[:SHOWN_GAPS], gap_count=len(gaps), **_figures(outcome.evidence))
-    blocks = [file.path for file in outcome.files if file.path.rsplit("/", 1)[-1].startswith(CUSTOM_BLOCKS)]
+    custom_blocks = find_target(subject.target).custom_blocks
+    blocks = [file.path for file in outcome.files if file.path.rsplit("/", 1)[-1].startswith(custom_blocks)]
     if gaps:
         unprobed = next((gap for gap in gaps if gap.subject == PROBE), None)  # the rest follows from nothing measured
         own = next((gap for gap in gaps if gap.subject == "transformers"), None)  # no toy could run

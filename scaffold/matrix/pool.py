@@ -12,13 +12,13 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from scaffold.matrix.values import Case, Finished, failed
+from scaffold.matrix.values import MEGATRON_BRIDGE, Case, Finished, Subject, failed
 
 Serve = Callable[[Connection, str], None]
 """What a worker process runs: takes (case, folder) from the pipe and answers with what came of it, until the end."""
 
 
-def serve(pipe: Connection, log: str) -> None:
+def serve(pipe: Connection, log: str, subject: Subject = MEGATRON_BRIDGE) -> None:
     """The real worker. It ends when its pipe does."""
     from scaffold.lane import EarlyLane
     from scaffold.matrix.case import run_case
@@ -27,7 +27,7 @@ def serve(pipe: Connection, log: str) -> None:
         lane.start(Path(log))
         while True:
             case, folder = pipe.recv()
-            pipe.send(run_case(case, lane, Path(folder)))
+            pipe.send(run_case(case, lane, Path(folder), subject))
 
 
 class _Worker:
@@ -38,12 +38,13 @@ class _Worker:
         self._folder = folder
         self._process: multiprocessing.process.BaseProcess | None = None
         self._pipe: Connection | None = None
+        self._starting = threading.Lock()
+        self._stopped = False
 
     def run(self, case: Case, timeout: float) -> Finished:
-        if self._process is None or not self._process.is_alive():
-            self._start()
-        pipe = self._pipe
-        assert pipe is not None
+        pipe = self._ready()
+        if pipe is None:
+            return failed(case, "the run was stopped")
         with tempfile.TemporaryDirectory(dir=self._folder, ignore_cleanup_errors=True) as folder:
             try:
                 pipe.send((case, folder))
@@ -70,6 +71,21 @@ class _Worker:
         if pipe is not None:
             with contextlib.suppress(OSError):
                 pipe.close()
+
+    def stop(self) -> None:
+        """End the process and start no other. Any thread may call this, also while another one starts it."""
+        with self._starting:
+            self._stopped = True
+        self.kill()
+
+    def _ready(self) -> Connection | None:
+        """The pipe of a process that runs; None once the worker is stopped."""
+        with self._starting:
+            if self._stopped:
+                return None
+            if self._process is None or not self._process.is_alive():
+                self._start()
+            return self._pipe
 
     def _start(self) -> None:
         context = multiprocessing.get_context("spawn")  # a forked child would inherit locks of our threads
@@ -115,4 +131,4 @@ def run_cases(
             finally:
                 stop.set()
                 for worker in workers:
-                    worker.kill()
+                    worker.stop()

@@ -1,4 +1,4 @@
-"""docs/coverage.json and docs/coverage.md, as generated: nobody types a figure there."""
+"""docs/coverage*.json and docs/coverage*.md, as generated: nobody types a figure there."""
 
 from __future__ import annotations
 
@@ -6,25 +6,39 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from scaffold.matrix.beside import read_rows, told_beside
 from scaffold.matrix.run import Coverage, summary
-from scaffold.matrix.values import BASE, Row
+from scaffold.matrix.values import BASE, DEFAULT_TARGET, Row, Subject
 from scaffold.run_folder import write_atomically
+from scaffold.targets import find_target
 from scaffold_tools.jsonio import dumps
 
 MEANINGS = {
     "proven": "every check of the CPU lane passed and nothing is left open",
-    "proven-with-block": "the same, with custom blocks in the family folder where stock megatron-core falls short",
+    "proven-with-block": "the same, with custom blocks in the model's folder where stock megatron-core falls short",
     "gap": "something is left open; the reason says what, with the line of transformers where that is known",
     "not-a-decoder": "measured to be something else than a decoder-only language model",
 }
 
 
 def write_docs(coverage: Coverage, folder: Path) -> tuple[Path, Path]:
-    """Write both files; returns their paths."""
-    json_file, markdown = folder / "coverage.json", folder / "coverage.md"
+    """Write both files; returns their paths.
+
+    Raises:
+        BadInput: the rows of the default target, which another one is held against, cannot be read.
+    """
+    name = document_name(coverage.subject.target)
+    json_file, markdown = folder / f"{name}.json", folder / f"{name}.md"
+    others = folder / f"{document_name(DEFAULT_TARGET)}.json"
+    theirs = read_rows(others) if others != json_file and others.is_file() else ()
     write_atomically(json_file, dumps([_json(row) for row in coverage.rows]))
-    write_atomically(markdown, text(coverage))
+    write_atomically(markdown, text(coverage, theirs))
     return json_file, markdown
+
+
+def document_name(target: str) -> str:
+    """Name of both documents, without an ending."""
+    return "coverage" if target == DEFAULT_TARGET else f"coverage-{target}"
 
 
 def _json(row: Row) -> dict[str, Any]:
@@ -49,22 +63,29 @@ def one_line(coverage: Coverage) -> str:
     )
 
 
-def text(coverage: Coverage) -> str:
-    """The Markdown page."""
-    rows = coverage.rows
+def text(coverage: Coverage, theirs: Sequence[Row] = ()) -> str:
+    """The Markdown page.
+
+    Args:
+        coverage: what was found.
+        theirs: rows of the default target, where these are of another.
+    """
+    rows, name = coverage.rows, document_name(coverage.subject.target)
     bases = [row for row in rows if row.variant == BASE]
     versions = ", ".join(f"{name} {version}" for name, version in coverage.versions.items())
     parts = [
-        "# Coverage",
+        _title(coverage.subject),
         "",
-        "Every causal language model that the installed transformers has, through the whole of `scaffold new-model`,"
-        " each from its class's own defaults and with no edit by hand.",
+        f"Every causal language model that the installed transformers has, through the whole of"
+        f" `{_command('new-model', coverage.subject)}`, each from its class's own defaults and with no edit by hand."
+        f"{_left_out(coverage.subject)}",
         "",
         f"{one_line(coverage)}.",
         "",
-        f"Measured with {versions}. To repeat it: `scaffold matrix --fresh` (the same with all variants:"
-        " `--variants all`). Figures of each row, and all rows as data: [coverage.json](coverage.json).",
+        f"Measured with {versions}. To repeat it: `{_again(coverage.subject)}` (the same with all variants:"
+        f" `--variants all`). Figures of each row, and all rows as data: [{name}.json]({name}.json).",
         "",
+        *_beside(coverage, theirs),
         "## Counts",
         "",
         *_counts(rows),
@@ -84,6 +105,38 @@ def text(coverage: Coverage) -> str:
         *_table([row for row in rows if row.variant != BASE and row.outcome != "not-a-decoder"]),
     ]
     return "\n".join(parts) + "\n"
+
+
+def _title(subject: Subject) -> str:
+    return "# Coverage" if subject.target == DEFAULT_TARGET else f"# Coverage of {find_target(subject.target).title}"
+
+
+def _command(name: str, subject: Subject) -> str:
+    return f"scaffold {name}" + ("" if subject.target == DEFAULT_TARGET else f" --target {subject.target}")
+
+
+def _again(subject: Subject) -> str:
+    """The command that measures all of it again."""
+    repo = " --repo CHECKOUT" if find_target(subject.target).checkout_variable else ""
+    return f"{_command('matrix', subject)}{repo}{'' if subject.processes else ' --no-processes'} --fresh"
+
+
+def _left_out(subject: Subject) -> str:
+    if subject.processes:
+        return ""
+    return (
+        " All of it in one process: `sharded.*`, `saved.*` and `trained.*`, which `new-model` also runs, are left out"
+        " here for their time."
+    )
+
+
+def _beside(coverage: Coverage, theirs: Sequence[Row]) -> list[str]:
+    """A part that `make docs` writes again whenever either of the two files changes."""
+    if not theirs:
+        return []
+    told = told_beside(coverage.rows, theirs)
+    head = f"## Beside {find_target(DEFAULT_TARGET).title}"
+    return [head, "", "<!-- generated: beside -->", "", told, "", "<!-- end: beside -->", ""]
 
 
 def _counts(rows: Sequence[Row]) -> list[str]:

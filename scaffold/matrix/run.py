@@ -8,16 +8,17 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from scaffold.matrix.pool import Serve, run_cases, serve
-from scaffold.matrix.values import BASE, Case, Finished, Row
+from scaffold.matrix.values import BASE, DEFAULT_TARGET, MEGATRON_BRIDGE, Case, Finished, Row, Subject
 from scaffold.matrix.variants import variants_of
 from scaffold.run_folder import write_atomically
 from scaffold_tools import paths
 from scaffold_tools.errors import BadInput
-from scaffold_tools.jsonio import dumps, loads
+from scaffold_tools.jsonio import dumps, loads, to_jsonable
 
 PROVEN = ("proven", "proven-with-block")
 CODE = (".py", ".j2")
@@ -35,6 +36,7 @@ class Options:
     timeout: float = 600.0
     fresh: bool = False
     """Measure again what was measured with the same code and versions."""
+    subject: Subject = MEGATRON_BRIDGE
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class Coverage:
     """Cases whose result an earlier run had."""
     versions: dict[str, str]
     seconds: float
+    subject: Subject = MEGATRON_BRIDGE
 
 
 @dataclass(frozen=True)
@@ -79,18 +82,25 @@ class Store:
         write_atomically(self.folder / f"{case.name}.json", dumps({"key": self.key(case), "finished": finished}))
 
 
-def default_store(state: str) -> Store:
-    """In the user's cache, beside the lane."""
+def default_store(state: str, target: str = DEFAULT_TARGET) -> Store:
+    """In the user's cache, beside the lane; each target has its own results."""
     cache = Path(os.environ.get("SCAFFOLD_CACHE") or Path.home() / ".cache" / "scaffold")
-    return Store(cache.expanduser() / "matrix", state)
+    return Store(cache.expanduser() / ("matrix" if target == DEFAULT_TARGET else f"matrix-{target}"), state)
 
 
-def code_state(versions: dict[str, str]) -> str:
-    """Hash of our code and templates and of the lane's versions."""
-    digest = hashlib.sha256(json.dumps(versions, sort_keys=True).encode())
+def code_state(versions: dict[str, str], subject: Subject = MEGATRON_BRIDGE, checkout: Path | None = None) -> str:
+    """Hash of our code and templates, of the lane's versions, and of what of the target is no package of the lane.
+
+    Args:
+        versions: of the lane's packages.
+        subject: what is measured.
+        checkout: of the target, where it needs one.
+    """
+    digest = hashlib.sha256(json.dumps([versions, to_jsonable(subject)], sort_keys=True).encode())
     package = Path(paths.__file__).resolve().parent
-    for root in (package, Path(__file__).resolve().parent.parent, paths.data_dir("templates")):
-        for path in sorted(path for path in root.rglob("*") if path.suffix in CODE):
+    ours = (package, Path(__file__).resolve().parent.parent, paths.data_dir("templates"))
+    for root in (*ours, *(() if checkout is None else (checkout,))):
+        for path in sorted(path for path in root.rglob("*") if path.suffix in CODE and path.is_file()):
             digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 
@@ -102,7 +112,7 @@ def run_matrix(
     versions: dict[str, str],
     store: Store,
     tell: Callable[[str], None],
-    work: Serve = serve,
+    work: Serve | None = None,
 ) -> Coverage:
     """Run the base of each type, then variants.
 
@@ -111,7 +121,7 @@ def run_matrix(
         versions: of the lane's packages.
         store: results of earlier runs.
         tell: told a line a case.
-        work: what a worker process runs.
+        work: what a worker process runs, in place of measuring.
 
     Raises:
         BadInput: a type that transformers does not have.
@@ -121,7 +131,7 @@ def run_matrix(
         raise BadInput(f"transformers has no causal model type {unknown[0]!r}", hint="leave --types out for all")
     started = time.monotonic()
     bases = [Case(name) for name in options.types or types]
-    runner = _Runner(options, store, tell, work)
+    runner = _Runner(options, store, tell, work or partial(serve, subject=options.subject))
     found = runner.run(bases)
     cases = [] if options.variants == "none" else _variants(found, every=options.variants == "all")
     later = runner.run(cases)
@@ -132,6 +142,7 @@ def run_matrix(
         reused=runner.reused,
         versions=versions,
         seconds=round(time.monotonic() - started, 1),
+        subject=options.subject,
     )
 
 

@@ -10,6 +10,21 @@ BASE = "base"
 """The variant with the class's own defaults."""
 
 
+DEFAULT_TARGET = "megatron-bridge"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What every case is measured for. A checkout, where the target needs one, is named in the environment."""
+
+    target: str = DEFAULT_TARGET
+    processes: bool = True
+    """Whether what is proven in one process is also split over several, and trained."""
+
+
+MEGATRON_BRIDGE = Subject()
+
+
 @dataclass(frozen=True)
 class Case:
     """One model type in one variant."""

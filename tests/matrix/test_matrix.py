@@ -14,7 +14,7 @@ import pytest
 from scaffold.matrix import report
 from scaffold.matrix.case import _without_places, row_of
 from scaffold.matrix.kinds import NOT_DECODERS, Seen, why_not_a_decoder
-from scaffold.matrix.pool import run_cases
+from scaffold.matrix.pool import _Worker, run_cases
 from scaffold.matrix.run import Coverage, Options, Store, run_matrix, summary
 from scaffold.matrix.values import Case, Finished, GapLine, Row
 from scaffold.matrix.variants import VARIANTS, variants_of
@@ -65,6 +65,14 @@ def test_who_stops_listening_leaves_no_process_behind() -> None:
     started = time.monotonic()
     cases.close()
     assert time.monotonic() - started < 10
+    assert multiprocessing.active_children() == []
+
+
+def test_a_worker_that_is_stopped_before_it_starts_starts_nothing(tmp_path: Path) -> None:
+    """A thread may be about to start one at the moment in which the run ends."""
+    worker = _Worker(misbehave, tmp_path)
+    worker.stop()
+    assert "stopped" in worker.run(Case("hangs"), 60.0).row.reason
     assert multiprocessing.active_children() == []
 
 
@@ -191,7 +199,7 @@ def test_a_reference_that_breaks_elsewhere_is_a_fault_of_ours() -> None:
 def test_no_path_of_this_machine_reaches_the_documents() -> None:
     folder = Path("/some/where")
     said = f"ValueError in {folder}/toys/toy-a and /opt/v/lib/python3.12/site-packages/megatron/x.py:3"
-    row = _without_places(dataclasses.replace(START, reason=said, gaps=(GapLine("x", said),)), folder)
+    row = _without_places(dataclasses.replace(START, reason=said, gaps=(GapLine("x", said),)), (folder,))
     assert row.reason == row.gaps[0].reason == "ValueError in toys/toy-a and megatron/x.py:3"
 
 
