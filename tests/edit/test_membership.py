@@ -70,3 +70,20 @@ def test_no_such_list_is_bad_input(function, subject):
 def test_a_number_is_no_list_of_names():
     with pytest.raises(BadInput):
         add_member(b"def f(n):\n    return n in (1, 2)\n", "wren", function="f", subject="n")
+
+LOOKUP = b"""def needed(self):
+    return (
+        self.mca_config.hf_model_type in ["one", "two"]  # stacked
+        and True
+    )
+"""
+
+
+def test_without_a_function_the_whole_file_is_looked_through():
+    assert add_member(LOOKUP, "three", subject="hf_model_type") == LOOKUP.replace(b'"two"]', b'"two", "three"]')
+    assert add_member(LOOKUP, "two", subject="hf_model_type") == LOOKUP
+
+
+def test_without_such_a_list_the_edit_is_refused():
+    with pytest.raises(BadInput, match="hf_model_type"):
+        add_member(b"x = 1\n", "three", subject="hf_model_type")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from scaffold_tools.errors import BadInput
-from scaffold_tools.targets.roll.checkout import add_model_type, add_package, append_template
+from scaffold_tools.targets.roll.checkout import add_package, append_template
 
 BEFORE = b"""from . import (
     deepseek_v3,
@@ -63,21 +63,3 @@ def test_a_template_goes_to_the_end_and_never_twice():
     assert after == b'register_template(\r\n    "robin",\r\n)\r\n\r\n\r\nregister_template(\r\n    "heron",\r\n)\r\n'
     with pytest.raises(BadInput, match="has a template for heron"):
         append_template(after, "heron", "x = 1")
-
-
-LOOKUP = b"""def needed(self):
-    return (
-        self.mca_config.hf_model_type in ["one", "two"]  # stacked
-        and True
-    )
-"""
-
-
-def test_a_model_type_joins_the_list_it_is_looked_up_in():
-    assert add_model_type(LOOKUP, "three") == LOOKUP.replace(b'"two"]', b'"two", "three"]')
-    assert add_model_type(LOOKUP, "two") == LOOKUP
-
-
-def test_without_such_a_list_the_edit_is_refused():
-    with pytest.raises(BadInput, match="hf_model_type"):
-        add_model_type(b"x = 1\n", "three")

@@ -25,15 +25,15 @@ def members_in(source: bytes, function: str, subject: str) -> tuple[tuple[str, .
 
 
 def add_member(
-    source: bytes, member: str, *, function: str, subject: str, beside: Sequence[str] | None = None
+    source: bytes, member: str, *, subject: str, function: str | None = None, beside: Sequence[str] | None = None
 ) -> bytes:
-    """Add `member` to lists that are looked up in a function; the same bytes where it stands in all of them.
+    """Add `member` to lists that something is looked up in; the same bytes where it stands in all of them.
 
     Args:
         source: a Python file.
         member: the string.
-        function: name of the function.
         subject: what the left side of `in` mentions.
+        function: only lists inside a function of this name; None: all of the file.
         beside: only lists that hold exactly these strings; None: all.
 
     Raises:
@@ -42,7 +42,8 @@ def add_member(
     tree = parse(source)
     found = [one for one in _lists(tree, function, subject) if beside is None or _fits(_words(one), beside, member)]
     if not found:
-        raise BadInput(f"{function} has no list of strings that {subject} is looked up in", hint="edit it by hand")
+        where = function or "the file"
+        raise BadInput(f"{where} has no list of strings that {subject} is looked up in", hint="edit it by hand")
     wanted = [node for node in found if member not in _words(node)]
     return checked(source, tree.visit(_Growing(wanted, member)))
 
@@ -68,9 +69,9 @@ def _fits(words: Sequence[str], beside: Sequence[str], member: str) -> bool:
     return [word for word in words if word != member] == [word for word in beside if word != member]
 
 
-def _lists(tree: cst.Module, function: str, subject: str) -> list[_Listed]:
+def _lists(tree: cst.Module, function: str | None, subject: str) -> list[_Listed]:
     found = []
-    for node in m.findall(tree, m.FunctionDef(name=m.Name(function))):
+    for node in [tree] if function is None else m.findall(tree, m.FunctionDef(name=m.Name(function))):
         for comparison in m.findall(node, m.Comparison(comparisons=[m.ComparisonTarget(operator=m.In())])):
             assert isinstance(comparison, cst.Comparison)
             listed = comparison.comparisons[0].comparator

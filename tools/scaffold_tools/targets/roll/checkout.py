@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import libcst as cst
 import libcst.matchers as m
 
+from scaffold_tools.edit.membership import add_member
 from scaffold_tools.edit.order import best_position, natural
 from scaffold_tools.edit.source import checked, parse
 from scaffold_tools.errors import BadInput
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from scaffold_tools.targets.roll.design import Design
 
 TEMPLATES = (ADAPTER / "models" / "converter" / "template.py").as_posix()
-_COMMA = cst.Comma(whitespace_after=cst.SimpleWhitespace(" "))
 MODELS = (ADAPTER / "models" / "__init__.py").as_posix()
 
 
@@ -49,7 +49,7 @@ def edits(made: Design, root: Path, template: str | None = None) -> tuple[Change
     if made.converters.stacked:
         for name, _ in made.profile.moe_allgather:
             source = (root / name).read_bytes()
-            after = add_model_type(source, made.names.model_type)
+            after = add_member(source, made.names.model_type, subject="hf_model_type")
             changes.append(_edit(name, source, after, "experts that are one tensor are gathered before a write"))
     return tuple(change for change in changes if change.before_sha256 is not None)
 
@@ -135,33 +135,3 @@ def _inserted(names: Sequence[cst.ImportAlias], name: str, index: int) -> list[c
         new = cst.ImportAlias(cst.Name(name), comma=plain)
     aliases.insert(index, new)
     return aliases
-
-
-def add_model_type(source: bytes, model_type: str) -> bytes:
-    """The type in every list of strings that a `hf_model_type` is looked up in; the same bytes where it is in all.
-
-    Raises:
-        BadInput: there is no such list.
-    """
-    tree = parse(source)
-    matcher = m.Comparison(
-        left=m.Attribute(attr=m.Name("hf_model_type")),
-        comparisons=[m.ComparisonTarget(operator=m.In(), comparator=m.List())],
-    )
-    found = m.findall(tree, matcher)
-    if not found:
-        raise BadInput("no list that a hf_model_type is looked up in", hint="add the model type by hand")
-    edited = tree
-    for node in found:
-        assert isinstance(node, cst.Comparison)
-        listed = node.comparisons[0].comparator
-        assert isinstance(listed, cst.List)
-        words = [one.value.evaluated_value for one in listed.elements if isinstance(one.value, cst.SimpleString)]
-        if model_type in words:
-            continue
-        quoted = cst.Element(cst.SimpleString(f'"{model_type}"'))
-        elements = [*listed.elements[:-1], listed.elements[-1].with_changes(comma=_COMMA)] if words else []
-        changed = edited.with_deep_changes(listed, elements=[*elements, quoted])
-        assert isinstance(changed, cst.Module)
-        edited = changed
-    return checked(source, edited)
