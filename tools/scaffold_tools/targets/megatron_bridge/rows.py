@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -71,6 +71,25 @@ class Settlement:
     derived: dict[str, str] = field(default_factory=dict)
     """Fact -> why the base class (or another fact's setting) expresses it already."""
     gaps: tuple[Gap, ...] = ()
+
+
+def decide(rows: Iterable[Row], view: View, covered: frozenset[str]) -> tuple[Setting, ...] | str | None:
+    """What the first row that applies says of a fact; a fact without such a row is a gap.
+
+    Args:
+        rows: asked in this order.
+        view: the fact and what surrounds it.
+        covered: facts that blocks express; no row is asked about them.
+
+    Returns:
+        The settings, the reason why none is needed, or None where no row applies.
+    """
+    if view.fact.name in covered:
+        return "a block of this family"
+    row = next((row for row in rows if row.fact == view.fact.name and row.when(view)), None)
+    if row is None:
+        return None
+    return row.derived if row.settings is None else row.settings(view)
 
 
 def always(_: View) -> bool:

@@ -27,6 +27,7 @@ from scaffold_tools.targets.megatron_bridge.rows import (
     always,
     assign,
     constant,
+    decide,
     derives,
     is_value,
     sets_attribute,
@@ -459,17 +460,12 @@ def settle(blueprint: Blueprint, profile: Profile, covered: frozenset[str] = fro
     derived: dict[str, str] = {}
     gaps: list[Gap] = []
     for fact in blueprint.facts:
-        if fact.name in covered:
-            derived[fact.name] = "a block of this family"
-            continue
-        view = View(fact, blueprint, profile)
-        row = next((row for row in ROWS if row.fact == fact.name and row.when(view)), None)
-        if row is None:
+        found = decide(ROWS, View(fact, blueprint, profile), covered)
+        if found is None:
             gaps.append(_gap(fact))
-        elif row.settings is None:
-            derived[fact.name] = row.derived
+        elif isinstance(found, str):
+            derived[fact.name] = found
         else:
-            found = row.settings(view)
             missing = [setting.attribute for setting in found if setting.attribute not in profile.provider_fields]
             if missing:
                 gaps.append(_gap(fact, f"this Megatron-Bridge has no provider attribute {', '.join(missing)}"))

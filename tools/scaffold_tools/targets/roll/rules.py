@@ -23,6 +23,7 @@ from scaffold_tools.targets.megatron_bridge.rows import (
     View,
     always,
     constant,
+    decide,
     is_value,
 )
 from scaffold_tools.targets.megatron_bridge.rules import FUNCTIONS, nope_code, one_rope_and_nope
@@ -198,17 +199,13 @@ def settle(blueprint: Blueprint, profile: RollProfile, covered: frozenset[str]) 
     derived: dict[str, str] = {}
     gaps: list[Gap] = []
     for fact in blueprint.facts:
-        if fact.name in covered:
-            derived[fact.name] = "a block of this family"
-            continue
-        view = View(fact, blueprint, NOTHING_DERIVED)
-        row = next((row for row in (*ROWS, *SHARED_ROWS) if row.fact == fact.name and row.when(view)), None)
-        if row is None:
+        found = decide((*ROWS, *SHARED_ROWS), View(fact, blueprint, NOTHING_DERIVED), covered)
+        if found is None:
             gaps.append(_gap(fact))
-        elif row.settings is None:
-            derived[fact.name] = row.derived
+        elif isinstance(found, str):
+            derived[fact.name] = found
         else:
-            settings.extend(row.settings(view))
+            settings.extend(found)
     return Settlement(tuple(settings), derived, tuple(gaps))
 
 
