@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from scaffold import heat_strip, look, run_folder, steps
 from scaffold.lane import EarlyLane
@@ -19,11 +19,13 @@ from scaffold_tools.errors import BadInput
 
 if TYPE_CHECKING:
     from scaffold.progress import Progress
-    from scaffold_tools.verify.evidence import Check, Evidence
+    from scaffold_tools.verify.evidence import Check
     from scaffold_tools.verify.locate import Divergence
     from scaffold_tools.verify.run import Integration
     from scaffold_tools.verify.static import Layout
 
+Put = Callable[[tuple["Check", ...], tuple["Check", ...]], tuple["Check", ...]]
+"""Given the checks so far and new ones; what stands there after."""
 BRIDGE = re.compile(r"(?P<module>[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):(?P<name>[A-Za-z_]\w*)")
 OWN_MODULE = "megatron.bridge"
 
@@ -76,6 +78,35 @@ class Depth:
     """In real processes; with `static`, by arithmetic, and in processes only with `sharded`."""
 
 
+@dataclass(frozen=True)
+class _Given:
+    """A run's model and integration, which every further measurement takes."""
+
+    job: Job
+    folder: RunFolder
+    integration: Integration
+    architecture: str
+
+    def measured[Found](
+        self, name: str, measure: Callable[..., Found], said: Callable[[Found], str], **more: Any
+    ) -> Found:
+        """What `measure` found, as a stage that ends in the words of `said`."""
+        inventory = look.load_inventory(self.folder)
+        with self.job.progress.stage(name) as stage:
+            found = measure(
+                self.job.lane.session(),
+                self.integration,
+                config=inventory.config,
+                architecture=self.architecture,
+                model_folder=steps.model_folder(inventory),
+                trust_remote_code=self.job.trust_remote_code,
+                on_progress=stage.note,
+                **more,
+            )
+            stage.result = said(found)
+        return found
+
+
 def verify_bridge(given: HandWritten, progress: Progress, depth: Depth, *, trust_remote_code: bool) -> Outcome:
     """Measure a bridge that somebody wrote by hand, as strictly as a generated one."""
     integration = given.integration()
@@ -114,14 +145,17 @@ def verify_run(folder: RunFolder, progress: Progress, depth: Depth, *, lane: str
 
 def deepen(outcome: Outcome, folder: RunFolder, integration: Integration, job: Job, depth: Depth) -> Outcome:
     """The outcome with what was asked for beyond the toys."""
+    from scaffold_tools.verify.processes import with_sharded
+
+    given = _Given(job, folder, integration, outcome.architecture)
     if depth.static:
-        outcome = with_static(outcome, static_checks(folder, integration, job, depth.layouts))
+        outcome = _with_checks(outcome, folder, _static(given, depth.layouts), _with_static)
     if depth.sharded or (depth.layouts and not depth.static):
-        outcome = with_layouts(outcome, _sharded(job, folder, integration, outcome.architecture, depth.layouts))
+        outcome = _with_checks(outcome, folder, _sharded(given, depth.layouts), with_sharded)
     if depth.keys:
-        outcome = with_keys(outcome, _keys(job, folder, integration, outcome.architecture))
+        outcome = _with_checks(outcome, folder, _keys(given), lambda before, checks: (*before, *checks))
     if depth.locate:
-        outcome = with_divergence(outcome, _locate(job, folder, integration, outcome.architecture))
+        outcome = with_divergence(outcome, _locate(given))
     return outcome
 
 
@@ -132,111 +166,24 @@ def locate_run(
     plan, inventory = look.load_plan(folder), look.load_inventory(folder)
     with EarlyLane() if lane is None else nullcontext(lane) as opened:
         job = Job(progress, opened, trust_remote_code)
-        return _locate(job, folder, steps.integration_of(plan), steps.architecture_of(inventory))
+        return _locate(_Given(job, folder, steps.integration_of(plan), steps.architecture_of(inventory)))
 
 
-def static_checks(
-    folder: RunFolder, integration: Integration, job: Job, layouts: Sequence[Layout]
-) -> tuple[Check, ...]:
-    """Hold an integration against the tensors of the real model, without weights; added to the run's evidence."""
+def _with_checks(outcome: Outcome, folder: RunFolder, checks: tuple[Check, ...], put: Put) -> Outcome:
+    """The outcome, and the run's evidence, with more checks."""
     from scaffold_tools.verify.evidence import Evidence
-    from scaffold_tools.verify.static import USUAL_LAYOUTS, verify_static
 
-    inventory = steps.complete(job, look.load_inventory(folder))
-    assert inventory.tensors is not None
-    with job.progress.stage("static") as stage:
-        checks = verify_static(
-            job.lane.session(),
-            integration,
-            config=inventory.config,
-            architecture=steps.architecture_of(inventory),
-            tensors=inventory.tensors,
-            layouts=layouts or USUAL_LAYOUTS,
-            on_progress=stage.note,
-        )
-        stage.result = f"{sum(check.status == 'passed' for check in checks)} of {len(checks)} checks passed"
-    folder.save("evidence", _with_static(folder.load("evidence", Evidence), checks))
-    return checks
-
-
-def _keys(job: Job, folder: RunFolder, integration: Integration, architecture: str) -> tuple[Check, ...]:
-    """Whether the integration follows the config, key by key; added to the run's evidence."""
-    from scaffold_tools.verify.evidence import Evidence
-    from scaffold_tools.verify.keys import verify_keys
-
-    inventory = look.load_inventory(folder)
-    with job.progress.stage("keys") as stage:
-        found = verify_keys(
-            job.lane.session(),
-            integration,
-            config=inventory.config,
-            architecture=architecture,
-            model_folder=steps.model_folder(inventory),
-            trust_remote_code=job.trust_remote_code,
-            on_progress=stage.note,
-        )
-        stage.result = ", ".join(f"{check.value} keys followed" for check in found.checks)
-    evidence = folder.load("evidence", Evidence)
-    folder.save("evidence", dataclasses.replace(evidence, checks=(*evidence.checks, *found.checks)))
-    return found.checks
-
-
-def with_keys(outcome: Outcome, checks: Sequence[Check]) -> Outcome:
-    """The outcome with what became of the keys."""
+    stored = folder.load("evidence", Evidence)
+    folder.save("evidence", dataclasses.replace(stored, checks=put(stored.checks, checks)))
     assert outcome.evidence is not None
-    evidence = dataclasses.replace(outcome.evidence, checks=(*outcome.evidence.checks, *checks))
+    evidence = dataclasses.replace(outcome.evidence, checks=put(outcome.evidence.checks, checks))
     code = exit_code(outcome.gaps, evidence)
     return dataclasses.replace(outcome, evidence=evidence, proven=evidence.proven, exit_code=code)
 
 
-def _with_static(evidence: Evidence, checks: Sequence[Check]) -> Evidence:
+def _with_static(before: tuple[Check, ...], checks: tuple[Check, ...]) -> tuple[Check, ...]:
     """What was asked for takes the place of what is looked at unasked."""
-    kept = (check for check in evidence.checks if not check.name.startswith("static."))
-    return dataclasses.replace(evidence, checks=(*kept, *checks))
-
-
-def _sharded(
-    job: Job, folder: RunFolder, integration: Integration, architecture: str, layouts: Sequence[Layout]
-) -> tuple[Check, ...]:
-    """The integration split over real processes, saved and loaded; it takes the place of the few usual layouts."""
-    from scaffold_tools.verify.evidence import Evidence
-    from scaffold_tools.verify.processes import verify_processes, with_sharded
-
-    inventory = look.load_inventory(folder)
-    with job.progress.stage("sharded") as stage:
-        checks = verify_processes(
-            job.lane.session(),
-            integration,
-            config=inventory.config,
-            architecture=architecture,
-            layouts=layouts or "all",
-            also=("saved",),
-            model_folder=steps.model_folder(inventory),
-            trust_remote_code=job.trust_remote_code,
-            on_progress=stage.note,
-        )
-        stage.result = f"{sum(check.status == 'passed' for check in checks)} of {len(checks)} checks passed"
-    evidence = folder.load("evidence", Evidence)
-    folder.save("evidence", dataclasses.replace(evidence, checks=with_sharded(evidence.checks, checks)))
-    return checks
-
-
-def with_layouts(outcome: Outcome, checks: Sequence[Check]) -> Outcome:
-    """The outcome with other layouts than it had."""
-    from scaffold_tools.verify.processes import with_sharded
-
-    assert outcome.evidence is not None
-    evidence = dataclasses.replace(outcome.evidence, checks=with_sharded(outcome.evidence.checks, checks))
-    code = exit_code(outcome.gaps, evidence)
-    return dataclasses.replace(outcome, evidence=evidence, proven=evidence.proven, exit_code=code)
-
-
-def with_static(outcome: Outcome, checks: Sequence[Check]) -> Outcome:
-    """The outcome with the checks of full size."""
-    assert outcome.evidence is not None
-    evidence = _with_static(outcome.evidence, checks)
-    code = exit_code(outcome.gaps, evidence)
-    return dataclasses.replace(outcome, evidence=evidence, proven=evidence.proven, exit_code=code)
+    return (*(check for check in before if not check.name.startswith("static.")), *checks)
 
 
 def with_divergence(outcome: Outcome, divergence: Divergence) -> Outcome:
@@ -245,23 +192,56 @@ def with_divergence(outcome: Outcome, divergence: Divergence) -> Outcome:
     return dataclasses.replace(outcome, divergence=divergence, exit_code=code)
 
 
-def _locate(job: Job, folder: RunFolder, integration: Integration, architecture: str) -> Divergence:
-    from scaffold_tools.verify.locate import locate_divergence
+def _static(given: _Given, layouts: Sequence[Layout]) -> tuple[Check, ...]:
+    """An integration held against the tensors of the real model, without weights."""
+    from scaffold_tools.verify.static import USUAL_LAYOUTS, verify_static
 
-    inventory = look.load_inventory(folder)
-    with job.progress.stage("locate") as stage:
-        divergence = locate_divergence(
-            job.lane.session(),
-            integration,
+    inventory = steps.complete(given.job, look.load_inventory(given.folder))
+    assert inventory.tensors is not None
+    with given.job.progress.stage("static") as stage:
+        checks = verify_static(
+            given.job.lane.session(),
+            given.integration,
             config=inventory.config,
-            architecture=architecture,
-            model_folder=steps.model_folder(inventory),
-            trust_remote_code=job.trust_remote_code,
+            architecture=steps.architecture_of(inventory),
+            tensors=inventory.tensors,
+            layouts=layouts or USUAL_LAYOUTS,
             on_progress=stage.note,
         )
-        folder.save("divergence", divergence)
-        folder.save("heat_strip", heat_strip.render(divergence))
-        found = divergence.found
-        differs = f"first divergence: {found.culprit}" if found else "no value differs"
-        stage.result = differs if divergence.sites else "nothing could be compared"
+        stage.result = _passed(checks)
+    return checks
+
+
+def _sharded(given: _Given, layouts: Sequence[Layout]) -> tuple[Check, ...]:
+    """The integration split over real processes, saved and loaded; it takes the place of the few usual layouts."""
+    from scaffold_tools.verify.processes import verify_processes
+
+    return given.measured("sharded", verify_processes, _passed, layouts=layouts or "all", also=("saved",))
+
+
+def _keys(given: _Given) -> tuple[Check, ...]:
+    """Whether the integration follows the config, key by key."""
+    from scaffold_tools.verify.keys import Keys, verify_keys
+
+    def said(found: Keys) -> str:
+        return ", ".join(f"{check.value} keys followed" for check in found.checks)
+
+    return given.measured("keys", verify_keys, said).checks
+
+
+def _locate(given: _Given) -> Divergence:
+    from scaffold_tools.verify.locate import locate_divergence
+
+    def said(divergence: Divergence) -> str:
+        if not divergence.sites:
+            return "nothing could be compared"
+        return f"first divergence: {divergence.found.culprit}" if divergence.found else "no value differs"
+
+    divergence = given.measured("locate", locate_divergence, said)
+    given.folder.save("divergence", divergence)
+    given.folder.save("heat_strip", heat_strip.render(divergence))
     return divergence
+
+
+def _passed(checks: Sequence[Check]) -> str:
+    return f"{sum(check.status == 'passed' for check in checks)} of {len(checks)} checks passed"
