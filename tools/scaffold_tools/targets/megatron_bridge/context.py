@@ -11,7 +11,8 @@ from scaffold_tools.render.literals import python_literal
 from scaffold_tools.targets.megatron_bridge.blocks import BlockPlan, ProviderField, ProviderSetting
 from scaffold_tools.targets.megatron_bridge.emission import scalar
 from scaffold_tools.targets.megatron_bridge.exports import config_exports
-from scaffold_tools.targets.megatron_bridge.mappings import Mappings, local_names
+from scaffold_tools.targets.megatron_bridge.mapping_words import local_names
+from scaffold_tools.targets.megatron_bridge.mappings import Mappings
 from scaffold_tools.targets.megatron_bridge.naming import Names
 from scaffold_tools.targets.megatron_bridge.profile import Profile
 from scaffold_tools.targets.megatron_bridge.rules import Setting, activation_alias, activation_key, assign

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from scaffold_tools.blueprint.facts import Blueprint, Gap, TensorRole
@@ -11,27 +10,12 @@ from scaffold_tools.blueprint.rules import OWN
 from scaffold_tools.targets.megatron_bridge.blocks.difference import is_differential
 from scaffold_tools.targets.megatron_bridge.delta_rules import map_delta
 from scaffold_tools.targets.megatron_bridge.emission import config_path, plain_key
-from scaffold_tools.targets.megatron_bridge.latent_mappings import ROTATED_ROWS, rotated_rows
+from scaffold_tools.targets.megatron_bridge.latent_mappings import rotated_rows
 from scaffold_tools.targets.megatron_bridge.mamba_rules import map_mamba
-from scaffold_tools.targets.megatron_bridge.mapping_rows import (
-    DELTA_ROWS,
-    FUSED_GATE_UP,
-    FUSED_UP_GATE,
-    LAYER,
-    SPLIT_ROWS,
-    Fused,
-    Rename,
-)
+from scaffold_tools.targets.megatron_bridge.mapping_rows import LAYER, Fused, Rename
 from scaffold_tools.targets.megatron_bridge.mixer_rules import map_mixers
-from scaffold_tools.targets.megatron_bridge.moe_mappings import (
-    LOCAL_EXPERT_CLASSES,
-    SQUEEZED,
-    STACKED,
-    STACKED_GATED,
-    STACKED_PAIR,
-    map_experts,
-    stacked_layout,
-)
+from scaffold_tools.targets.megatron_bridge.moe_mappings import map_experts
+from scaffold_tools.targets.megatron_bridge.packings import LAYOUT, PACKINGS, Local, local_class
 
 NAMES: tuple[tuple[str, str], ...] = (
     ("embed.tokens", "embedding.word_embeddings"),
@@ -154,71 +138,6 @@ JOINED: tuple[Joined, ...] = (
 )
 
 
-@dataclass(frozen=True)
-class Packing:
-    """How one fused Hugging Face tensor reaches Megatron. `name` None: Megatron's own layout, a plain rename."""
-
-    role: str
-    packing: str
-    when: Callable[[Blueprint], bool]
-    name: str | None
-    comment: str = ""
-
-
-def _always(_: Blueprint) -> bool:
-    return True
-
-
-def _no_groups(blueprint: Blueprint) -> bool:
-    return blueprint.value("num_query_groups") in (None, blueprint.value("num_attention_heads"))
-
-
-@dataclass(frozen=True)
-class Local:
-    """A mapping class that the family's folder brings along, since Megatron-Bridge has none for its layout."""
-
-    name: str
-    kind: str
-    """`gate_up`: one tensor with both halves. `qkv`: one tensor with q, k and v, `q_kv`: one with k and v.
-    `joined_gate_up`, `joined_qkv`: one tensor each, stored [in, out]."""
-    order: tuple[str, ...] = ()
-    """Parts of the fused tensor, first rows first."""
-    blocks: str = "1"
-    """The rows are cut into this many blocks, and each has all parts: Python source over `groups`."""
-    interleaved: bool = False
-    """Rows of the parts take turns one by one."""
-    transposed: bool = False
-    """Weights are stored [in, out]."""
-
-
-PACKINGS: tuple[Packing, ...] = (
-    Packing("attn.qkv", "concat:q,k,v", _always, "ConcatenatedQKVMapping", "[q; k; v] to groups of queries"),
-    Packing("attn.qkv", "grouped:q,k,v", _always, None),
-    Packing("attn.qkv", "per_head:q,k,v", _no_groups, None),
-)
-"""Layouts that Megatron-Bridge knows; the others come with a class of their own (`local_class`)."""
-
-_LAYOUT = re.compile(r"(concat|grouped|per_head|interleaved|blocks(?P<count>\d+)):(?P<order>[a-z,]+)")
-
-
-def local_class(role: str, packing: str, blueprint: Blueprint, transposed: bool) -> Local | None:
-    """The class for a fused tensor; None where no template unpacks it."""
-    found = _LAYOUT.fullmatch(packing)
-    if found is None:
-        return None
-    order = tuple(found["order"].split(","))
-    word, count = found[1], found["count"]
-    if role == "mlp.gate_up" and set(order) == {"gate", "up"} and word in ("concat", "interleaved"):
-        name = "FusedGatedMLPMapping" if order[0] == "gate" else "FusedUpGateMLPMapping"
-        return Local(name, "gate_up", order, interleaved=word == "interleaved", transposed=transposed)
-    if role == "attn.qkv" and set(order) == {"q", "k", "v"} and word != "interleaved":
-        if word == "per_head" and not _no_groups(blueprint):
-            return None
-        blocks = count or {"concat": "1"}.get(word, "groups")
-        return Local("FusedQKVMapping", "qkv", order, blocks=blocks, transposed=transposed)
-    return None
-
-
 def map_roles(blueprint: Blueprint, overrides: Mapping[str, str] | None = None) -> Mappings:
     """Rows for every tensor of the blueprint; `overrides` are Megatron names of roles that blocks placed elsewhere."""
     names = {**dict(NAMES), **(overrides or {})}
@@ -238,26 +157,17 @@ def map_roles(blueprint: Blueprint, overrides: Mapping[str, str] | None = None) 
             fused.append(outcome)
         else:
             gaps.append(outcome)
+    elsewhere = []
     routed = [row for row in blueprint.roles if row.role.startswith("moe.")]
     if blueprint.value("moe.num_experts") is None:  # then the provider builds no experts
         gaps.extend(_gap(row, f"no parameter of GPTModel holds a tensor with the role {row.role}") for row in routed)
     else:
-        experts = map_experts(routed)
-        renames.extend(experts[0])
-        fused.extend(experts[1])
-        gaps.extend(experts[2])
-    nets = map_delta(blueprint)
-    renames.extend(nets[0])
-    fused.extend(nets[1])
-    gaps.extend(nets[2])
-    scans = map_mamba(blueprint)
-    renames.extend(scans[0])
-    fused.extend(scans[1])
-    gaps.extend(scans[2])
-    mixers = map_mixers(blueprint)
-    renames.extend(mixers[0])
-    fused.extend(mixers[1])
-    gaps.extend(mixers[2])
+        elsewhere.append(map_experts(routed))
+    elsewhere += [map_delta(blueprint), map_mamba(blueprint), map_mixers(blueprint)]
+    for found in elsewhere:
+        renames.extend(found[0])
+        fused.extend(found[1])
+        gaps.extend(found[2])
     renames.extend(_untied_sibling(blueprint, renames, names))
     renames.extend(_dense_sibling(blueprint, renames))
     gaps.extend(_collisions(renames, fused))
@@ -288,7 +198,7 @@ def _join(
         return rest
     name, comment = joined.name, joined.comment
     if joined.local == "q_kv":
-        layout = _LAYOUT.fullmatch(taken[1].packing or "")
+        layout = LAYOUT.fullmatch(taken[1].packing or "")
         if layout is None:
             return rest
         blocks = "groups" if layout[1] == "grouped" else "1"
@@ -412,48 +322,3 @@ def _gap(row: TensorRole, reason: str) -> Gap:
         write_what="a mapping in mapping_registry, and the Megatron parameter that receives the tensor",
         check="the checks import.hf_consumed and round_trip.exact of scaffold verify",
     )
-
-
-OWN_ROWS: tuple[tuple[str, str], ...] = (
-    (SPLIT_ROWS, "split_rows"),
-    (DELTA_ROWS, "delta_rows"),
-    (ROTATED_ROWS, "rotated_rows"),
-)
-"""(class, kind) of mappings that one tensor goes through alone."""
-
-
-def mapping_words(mappings: Mappings, blueprint: Blueprint) -> dict[str, object]:
-    """Context of `mappings.py.j2`; no classes where Megatron-Bridge has them all."""
-    used = {row.name for row in mappings.fused}
-    known = {local.name for local in mappings.local}
-    halves = ((FUSED_GATE_UP, ("gate", "up")), (FUSED_UP_GATE, ("up", "gate")))
-    shared = [Local(name, "gate_up", order) for name, order in halves if name in used - known]
-    rows = [Local(name, kind) for name, kind in OWN_ROWS if name in used - known]
-    classes = [*mappings.local, *shared]
-    bases = {"gate_up": "GatedMLPMapping", "qkv": "QKVMapping", "gated_qkv": "QKVMapping", "q_kv": "QKVMapping"}
-    bases["paired_qkv"] = "QKVMapping"
-    bases["head_norms"] = "ReplicatedMapping"
-    names = {bases[local.kind.removeprefix("joined_")] for local in classes}
-    names |= {"GatedMLPMapping"} if STACKED_PAIR in used else set()
-    fused = any(not local.kind.startswith("joined_") for local in classes)
-    return {
-        "classes": [*classes, *rows],
-        "bases": sorted(names | ({"MegatronParamMapping"} if fused or used & {SPLIT_ROWS, DELTA_ROWS} else set())),
-        "stacked": STACKED in used,
-        "stacked_gated": STACKED_GATED in used,
-        "stacked_pair": STACKED_PAIR in used,
-        "squeezed": SQUEEZED in used,
-        "rotated": ROTATED_ROWS in used,
-        **stacked_layout(blueprint.roles),
-    }
-
-
-def local_names(mappings: Mappings) -> frozenset[str]:
-    """Mapping classes that the family's folder brings along."""
-    used = {row.name for row in mappings.fused}
-    own = (
-        {local.name for local in mappings.local}
-        | LOCAL_EXPERT_CLASSES
-        | {FUSED_GATE_UP, FUSED_UP_GATE, *dict(OWN_ROWS)}
-    )
-    return frozenset(used & own)

@@ -24,7 +24,8 @@ from scaffold_tools.targets.megatron_bridge.blocks import (
 )
 from scaffold_tools.targets.megatron_bridge.example_config import example_config
 from scaffold_tools.targets.megatron_bridge.flops import flops_words, uncounted
-from scaffold_tools.targets.megatron_bridge.mappings import Mappings, local_names, map_roles, mapping_words
+from scaffold_tools.targets.megatron_bridge.mapping_words import local_names, mapping_words
+from scaffold_tools.targets.megatron_bridge.mappings import Mappings, map_roles
 from scaffold_tools.targets.megatron_bridge.naming import Names, names_of
 from scaffold_tools.targets.megatron_bridge.profile import Profile, read_profile
 from scaffold_tools.targets.megatron_bridge.quantised import files as quantised
