@@ -71,6 +71,7 @@ def test_a_number_is_no_list_of_names():
     with pytest.raises(BadInput):
         add_member(b"def f(n):\n    return n in (1, 2)\n", "wren", function="f", subject="n")
 
+
 LOOKUP = b"""def needed(self):
     return (
         self.mca_config.hf_model_type in ["one", "two"]  # stacked
