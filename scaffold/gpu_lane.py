@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scaffold import look, run_folder, steps
+from scaffold import look, proving, run_folder, steps
 from scaffold.outcome import Outcome, exit_code
 from scaffold.run_folder import RunFolder
 from scaffold_tools.errors import BadInput
@@ -62,7 +62,7 @@ def verify_run(
         EnvironmentLacks: there is no GPU.
     """
     plan, inventory = look.load_plan(folder), look.load_inventory(folder)
-    subject = _Subject(folder, inventory, steps.integration_of(plan), tests_of(plan), plan, command_of(folder.name))
+    subject = _Subject(folder, inventory, proving.integration_of(plan), tests_of(plan), plan, command_of(folder.name))
     return _verify(subject, progress, lane, trust_remote_code, device)
 
 

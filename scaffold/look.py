@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scaffold import run_folder, steps
+from scaffold import proving, run_folder
 from scaffold.outcome import FileState, RunStatus, ValueState
 from scaffold.run_folder import RunFolder
 from scaffold_tools.errors import BadInput
@@ -56,7 +56,7 @@ def _undo_layer(layer: Path) -> tuple[tuple[str, str], ...]:
 def status(folder: RunFolder) -> RunStatus:
     """How far a run is."""
     states = file_states(load_plan(folder), folder) if folder.has("plan") else ()
-    evidence = steps.stored_evidence(folder)
+    evidence = proving.stored_evidence(folder)
     return RunStatus(
         model=folder.name,
         run_folder=str(folder.path),
@@ -79,7 +79,7 @@ def write_checklist(folder: RunFolder) -> str:
         load_inventory(folder),
         folder.load("blueprint", Blueprint) if folder.has("blueprint") else None,
         plan,
-        steps.stored_evidence(folder),
+        proving.stored_evidence(folder),
         tool=f"scaffold {tool_version()}",
         describe=lambda name: kind.proves if (kind := check_kind(name)) else name,
         run=folder.name,

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scaffold import look, run_folder, steps
+from scaffold import look, proving, run_folder, steps
 from scaffold.family import open_gaps
 from scaffold.figures import keep_figures
 from scaffold.outcome import FileState, Outcome, exit_code
@@ -168,7 +168,7 @@ def _up_to_plan(job: Job, settings: Settings, *, keep: bool) -> _Made:
     classification = steps.describe(job, inventory)
     earlier = None
     if folder is not None:
-        earlier = steps.stored_evidence(folder)
+        earlier = proving.stored_evidence(folder)
         folder.forget_after("source")
         folder.save("source", inventory.source)
         folder.save("inventory", inventory)
@@ -224,10 +224,10 @@ def _dry_run(made: _Made, progress: Progress) -> Outcome:
 def _prove_plan(
     job: Job, outcome: Outcome, inventory: Inventory, plan: Plan, folder: RunFolder, *, earlier: Evidence | None
 ) -> Outcome:
-    evidence, reused = steps.prove(
+    evidence, reused = proving.prove(
         job,
         inventory,
-        steps.integration_of(plan),
+        proving.integration_of(plan),
         folder,
         architecture=outcome.architecture,
         earlier=earlier,
@@ -243,8 +243,8 @@ def _prove_existing(job: Job, settings: Settings, made: _Made) -> Outcome:
     assert made.folder is not None
     if not settings.verify:
         return outcome
-    integration = steps.existing_integration(made.target, settings.repo)
-    evidence, reused = steps.prove(
+    integration = proving.existing_integration(made.target, settings.repo)
+    evidence, reused = proving.prove(
         job, made.inventory, integration, made.folder, architecture=outcome.architecture, earlier=made.earlier
     )
     look.write_checklist(made.folder)

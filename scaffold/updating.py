@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scaffold import look, run_folder, steps
+from scaffold import look, proving, run_folder, steps
 from scaffold.family import open_gaps
 from scaffold.figures import told
 from scaffold.outcome import FileState, Outcome, exit_code
@@ -124,7 +124,7 @@ def _with_figures(plan: Plan, folder: RunFolder, record: Record) -> Plan:
     from scaffold_tools.workspace import compare_update
 
     target, commit = find_target(record.target), record.inputs.get("target_commit")
-    bare, measured = told(plan, target, None, commit), steps.stored_evidence(folder)
+    bare, measured = told(plan, target, None, commit), proving.stored_evidence(folder)
     if measured is None:
         return bare
     full = told(plan, target, measured, commit)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scaffold import heat_strip, look, run_folder, steps
+from scaffold import heat_strip, look, proving, run_folder, steps
 from scaffold.lane import EarlyLane
 from scaffold.outcome import Outcome, exit_code
 from scaffold.run_folder import RunFolder
@@ -118,7 +118,7 @@ def verify_bridge(given: HandWritten, progress: Progress, depth: Depth, *, trust
         folder.save("source", inventory.source)
         folder.save("inventory", inventory)
         architecture = steps.architecture_of(inventory)
-        evidence, _ = steps.prove(job, inventory, integration, folder, architecture=architecture, earlier=None)
+        evidence, _ = proving.prove(job, inventory, integration, folder, architecture=architecture, earlier=None)
         outcome = Outcome(
             model=inventory.source.name,
             architecture=architecture,
@@ -138,7 +138,7 @@ def verify_run(folder: RunFolder, progress: Progress, depth: Depth, *, lane: str
 
     with EarlyLane() as opened:
         outcome = pipeline.verify_run(folder, progress, lane=lane, trust_remote_code=trust_remote_code, session=opened)
-        integration = steps.integration_of(look.load_plan(folder))
+        integration = proving.integration_of(look.load_plan(folder))
         outcome = deepen(outcome, folder, integration, Job(progress, opened, trust_remote_code), depth)
     return dataclasses.replace(outcome, seconds=dict(progress.seconds))
 
@@ -166,7 +166,7 @@ def locate_run(
     plan, inventory = look.load_plan(folder), look.load_inventory(folder)
     with EarlyLane() if lane is None else nullcontext(lane) as opened:
         job = Job(progress, opened, trust_remote_code)
-        return _locate(_Given(job, folder, steps.integration_of(plan), steps.architecture_of(inventory)))
+        return _locate(_Given(job, folder, proving.integration_of(plan), steps.architecture_of(inventory)))
 
 
 def _with_checks(outcome: Outcome, folder: RunFolder, checks: tuple[Check, ...], put: Put) -> Outcome:

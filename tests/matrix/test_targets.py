@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from scaffold import cli, steps
+from scaffold import cli, proving, steps
 from scaffold.lane import EarlyLane
 from scaffold.matrix import report
 from scaffold.matrix.beside import read_rows, told_beside
@@ -79,7 +79,7 @@ def test_what_was_not_asked_for_in_processes_is_left_out_and_not_passed() -> Non
     evidence = Evidence("cpu", "x:x", None, (Check("logits.max_abs", "passed"),), {}, 1.0)
     nothing = EarlyLane()  # never started: a job would start it
     job = steps.Job(Progress(quiet=True), nothing, processes=False)
-    checks = steps.in_processes(job, None, None, evidence, print)  # type: ignore[arg-type]
+    checks = proving.in_processes(job, None, None, evidence, print)  # type: ignore[arg-type]
     assert checks == left_out("not asked for")
     assert not nothing.started
 

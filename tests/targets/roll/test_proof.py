@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from scaffold.fingerprint import fingerprint
-from scaffold.steps import existing_integration, integration_of
+from scaffold.proving import existing_integration, integration_of
 from scaffold.targets import TARGETS, find_target
 from scaffold_tools.errors import EnvironmentLacks
 from scaffold_tools.paths import harness_dir
