@@ -31,9 +31,9 @@ def proof(
     blueprint: Blueprint,
     config: dict[str, Any],
     folder: Path,
-    switched: dict[str, bool] | None = None,
+    **given: Any,
 ) -> Evidence:
-    """`switched` are flags of one more toy; by default those that the code says it is right for."""
+    """`given` may have `variants`, and `switched`: flags of one more toy, by default those that the plan names."""
     plan = make_plan(blueprint, root=folder / "package", profile=lane_profile())
     apply(plan, folder / "package", record_dir=folder / "record")
     integration = Integration("package", folder / "package", plan.package)
@@ -43,7 +43,7 @@ def proof(
         config=config,
         architecture=blueprint.architecture,
         workdir=folder / "toys",
-        switched=plan.switched if switched is None else switched,
+        **{"switched": plan.switched, **given},
     )
 
 
