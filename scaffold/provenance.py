@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import subprocess
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scaffold.run_folder import RunFolder
 from scaffold_tools.paths import data_dir
+from scaffold_tools.workspace.checkout import commit_of
 
 if TYPE_CHECKING:
     from scaffold_tools.source.inventory import Source
@@ -59,22 +59,3 @@ def templates_hash(target: str) -> str:
 
 def _hash_of(path: Path) -> str | None:
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
-
-
-def commit_of(root: Path) -> str | None:
-    """The commit that a checkout is at, where git knows one."""
-    return _git(root, "rev-parse", "HEAD")
-
-
-def is_changed(root: Path, below: str = ".") -> bool:
-    """Whether files of a checkout below a folder differ from its commit, ones that git does not know included."""
-    return bool(_git(root, "status", "--porcelain", "--", below))
-
-
-def _git(root: Path, *command: str) -> str | None:
-    """What git says, None where it fails or is missing."""
-    try:
-        done = subprocess.run(["git", "-C", str(root), *command], capture_output=True, check=False, text=True)
-    except OSError:
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None

@@ -164,8 +164,8 @@ def _roll_checkout(repo: Path | None) -> Path:
 
 def _roll_version(checkout: Path | None) -> dict[str, str]:
     """The commit, and whether files of mcore_adapter differ from it."""
-    from scaffold.provenance import commit_of, is_changed
     from scaffold_tools.verify.roll import SOURCES
+    from scaffold_tools.workspace.checkout import commit_of, is_changed
 
     root = _roll_checkout(checkout)
     commit = commit_of(root)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import subprocess
 import textwrap
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from scaffold_tools.workspace.checkout import commit_of
 
 if TYPE_CHECKING:
     from scaffold_tools.verify.evidence import Evidence
@@ -108,7 +109,7 @@ def design_card(
         "architecture": architecture,
         "transformers": _transformers(root),
         "container": _container(others),
-        "commit": _commit(root),
+        "commit": commit_of(root),
         "hardware": "H100",  # what recipes are made for
         "model_items": [item.words() for item in MODEL_ITEMS],
         "training_items": [item.words() for item in TRAINING_ITEMS],
@@ -132,16 +133,6 @@ def _transformers(root: Path) -> str:
     text = place.read_text("utf-8", "replace") if place.is_file() else ""
     match = re.search(r'"transformers[^"]*>=\s*(\d+)\.(\d+)(?:\.(\d+))?', text)
     return f"{match[1]}.{match[2]}.{match[3] or 0}" if match else "0.0.0"
-
-
-def _commit(root: Path) -> str | None:
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, check=False, text=True
-        )
-    except OSError:
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
 
 
 def tell(path: str, content: str, evidence: Evidence | None, commit: str | None) -> str | None:
