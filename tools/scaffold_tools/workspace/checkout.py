@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -17,9 +18,11 @@ def is_changed(root: Path, below: str = ".") -> bool:
 
 
 def _git(root: Path, *command: str) -> str | None:
-    """What git says, None where it fails or is missing."""
+    """What git says, None where it fails or is missing. It runs no program of the checkout's, and writes no index."""
+    words = ["git", "-c", "core.fsmonitor=false", "-C", str(root), *command]
+    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
     try:
-        done = subprocess.run(["git", "-C", str(root), *command], capture_output=True, check=False, text=True)
+        done = subprocess.run(words, capture_output=True, check=False, text=True, env=environment)
     except OSError:
         return None
     return done.stdout.strip() if done.returncode == 0 else None
