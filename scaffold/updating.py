@@ -18,6 +18,7 @@ from scaffold.targets import find_target
 from scaffold_tools.errors import BadInput
 
 if TYPE_CHECKING:
+    from scaffold.lane import EarlyLane
     from scaffold.progress import Progress
     from scaffold.steps import Job
     from scaffold_tools.blueprint.facts import Blueprint
@@ -46,8 +47,8 @@ class Wanted:
         return not (self.check or self.dry_run)
 
 
-def update_run(folder: RunFolder, progress: Progress, wanted: Wanted) -> Outcome:
-    """Bring the files of a run up to date.
+def update_run(folder: RunFolder, progress: Progress, wanted: Wanted, *, lane: EarlyLane | None = None) -> Outcome:
+    """Bring the files of a run up to date. With `lane`, in one that stays open.
 
     Raises:
         BadInput: nothing of this run is applied.
@@ -58,7 +59,7 @@ def update_run(folder: RunFolder, progress: Progress, wanted: Wanted) -> Outcome
     record = read_record(folder.path)
     if record is None:
         raise BadInput(f"nothing of {folder.name} is applied", hint=f"scaffold apply {folder.name}")
-    with steps.open_job(progress, wanted.trust_remote_code) as job:
+    with steps.open_job(progress, wanted.trust_remote_code, lane=lane) as job:
         inventory, blueprint = _facts(job, folder, wanted)
         root = Path(record.root)
         plan = _with_figures(_plan(job, folder, record, inventory, blueprint), folder, record)

@@ -92,6 +92,19 @@ class ApplyAnswer(Answer):
     exit_code: int
 
 
+class UpdateAnswer(Answer):
+    """What was merged into the files: all of it, or nothing."""
+
+    run: str
+    root: str
+    files: list[FileItem] = Field(description="As they were before. `conflict`: markers stand in the file now.")
+    diff: str = Field(description="With `check`: what an update would change.")
+    truncated: bool = Field(description="Whether the diff is longer than what is shown.")
+    gaps: list[GapItem]
+    next_steps: list[str]
+    exit_code: int = Field(description="1: markers to resolve, or with `check` a file that would change.")
+
+
 class VerifyAnswer(Answer):
     """What was measured of the files on disk."""
 

@@ -17,6 +17,7 @@ from scaffold.toolbox.answers import (
     InspectAnswer,
     LocateAnswer,
     PlanAnswer,
+    UpdateAnswer,
     VerifyAnswer,
 )
 from scaffold.toolbox.border import MAX_LINK
@@ -49,6 +50,10 @@ Regenerate = Annotated[
 WithStubs = Annotated[
     bool,
     Field(default=True, description="Where gaps remain, plan a module with marked places for what is missing."),
+]
+Check = Annotated[bool, Field(default=False, description="Write nothing: tell and show what an update would change.")]
+Reread = Annotated[
+    bool, Field(default=False, description="Read and measure the model anew, not from the run's blueprint.")
 ]
 FactName = Annotated[str, Field(max_length=100, description="A fact's name, such as `rope.pairing`.")]
 
@@ -138,6 +143,36 @@ def apply(work: Work, run: Run = None) -> ApplyAnswer:
         root=str(done.root),
         files=files_of(done.files),
         gaps=gaps_of(done.gaps),
+        exit_code=done.exit_code,
+    )
+
+
+def update(work: Work, run: Run = None, check: Check = False, reread: Reread = False) -> UpdateAnswer:
+    """Generate again as things are today, and merge that into the files that `apply` wrote, with your edits in them.
+
+    For an edited blueprint, newer templates, a model or checkout that moved on. Where both sides changed the same
+    lines, conflict markers stand in the file. Files with uncommitted changes are refused, as by `apply`.
+    """
+    from scaffold import look, updating
+    from scaffold_tools.workspace import read_record
+
+    border, folder = work.border, work.border.run(run)
+    record = read_record(folder.path)
+    if record is not None:
+        border.tree(record.root)
+    if reread:
+        border.link(look.load_inventory(folder).source.link)
+    wanted = updating.Wanted(reread, check, dry_run=check, trust_remote_code=border.trust_remote_code)
+    done = updating.update_run(folder, work.progress, wanted, lane=work.lane)
+    text = done.diff or ""
+    return UpdateAnswer(
+        run=folder.name,
+        root=str(done.root),
+        files=files_of(done.files),
+        diff=text[:MAX_DIFF],
+        truncated=len(text) > MAX_DIFF,
+        gaps=gaps_of(done.gaps),
+        next_steps=(["update"] if done.exit_code else []) if check else ["verify"] if done.written else [],
         exit_code=done.exit_code,
     )
 

@@ -27,6 +27,7 @@ TOOLS: tuple[Tool, ...] = (
     Tool("plan", calls.plan, writes="the run folder", network=True),
     Tool("diff", calls.diff),
     Tool("apply", calls.apply, writes="the package or checkout, and the run folder"),
+    Tool("update", calls.update, writes="the files as `apply` wrote them, and the run folder", network=True),
     Tool("verify", calls.verify, writes="evidence and checklist in the run folder"),
     Tool("locate", calls.locate, writes="the divergence in the run folder"),
     Tool("gaps", calls.gaps),

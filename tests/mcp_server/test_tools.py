@@ -1,8 +1,9 @@
-"""The tools as the SDK's own client sees them, in memory: types, borders, errors. No lane."""
+"""The tools as the SDK's own client sees them, in memory: types, borders, errors."""
 
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from mcp.client import Client
 from mcp_types import CallToolResult
 
+from cli.conftest import bytes_in
 from scaffold.mcp.server import build_server
 from scaffold.toolbox.border import Border
 from scaffold.toolbox.table import TOOLS
@@ -62,6 +64,8 @@ def test_every_row_of_the_table_is_served_with_types_on_both_sides(tmp_path: Pat
 
     tools = {tool.name: tool for tool in with_client(tmp_path, listed)}
     assert set(tools) == {row.name for row in TOOLS}
+    page = (EXAMPLES.parent / "docs" / "mcp.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `(\w+)` \|", page, re.M) == [row.name for row in TOOLS]
     for row in TOOLS:
         tool = tools[row.name]
         assert tool.description
@@ -93,6 +97,40 @@ def test_diff_apply_and_diff_again(tmp_path: Path) -> None:
     after = answer(tmp_path, "diff")
     assert after["diff"] == ""
     assert {file["status"] for file in after["files"]} == {"identical"}
+
+
+@pytest.mark.lane  # what is generated today depends on the target that is installed there
+def test_an_update_is_told_by_check_and_then_merged(tmp_path: Path) -> None:
+    folder = planned_run(tmp_path)
+    for name in ("apply", "update"):
+        assert answer(tmp_path, name)["exit_code"] == 0
+    bridge = tmp_path / "scaffold_qwen3" / "scaffold_qwen3" / "qwen3_bridge.py"
+    bridge.write_text(bridge.read_text() + "MINE = 1\n")
+    blueprint = folder.file("blueprint")
+    blueprint.write_text(blueprint.read_text().replace("Qwen3ForCausalLM", "Qwen3NewForCausalLM"))
+    before = bytes_in(tmp_path)
+    told = answer(tmp_path, "update", check=True)
+    assert (told["exit_code"], told["next_steps"]) == (1, ["update"])
+    assert "+" in told["diff"] and "Qwen3NewForCausalLM" in told["diff"]
+    assert bytes_in(tmp_path) == before
+    done = answer(tmp_path, "update")
+    assert (done["exit_code"], done["diff"], done["next_steps"]) == (0, "", ["verify"])
+    assert "Qwen3NewForCausalLM" in bridge.read_text() and bridge.read_text().endswith("MINE = 1\n")
+
+
+def test_an_update_stays_inside_the_border(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    folder = planned_run(root)
+    assert error(root, "update")["exit_code"] == 2, "nothing is applied"
+    assert answer(root, "apply")["exit_code"] == 0
+    source = folder.file("inventory")
+    source.write_text(source.read_text().replace('"Qwen/Qwen3-8B"', '"/etc"'))
+    assert error(root, "update", reread=True)["exit_code"] == 4
+    applied = folder.file("applied")
+    applied.write_text(applied.read_text().replace(str(root), str(tmp_path / "victim")))
+    assert error(root, "update")["exit_code"] == 4
+    assert not (tmp_path / "victim").exists()
 
 
 def test_gaps_say_what_to_write_and_where(tmp_path: Path) -> None:
@@ -130,6 +168,7 @@ def test_a_fact_is_explained_with_its_evidence_and_its_expression(tmp_path: Path
         ("diff", {"run": "../../etc"}, 4),
         ("diff", {"run": "nobody/nothing"}, 2),
         ("apply", {"run": "/etc"}, 4),
+        ("update", {"run": "/etc"}, 4),
         ("verify", {"run": "\x00"}, 2),
         ("gaps", {}, 2),
         ("explain_fact", {"fact": "x", "run": "a/../.."}, 4),
