@@ -9,6 +9,7 @@ import pytest
 
 from blueprint.models import CLAIMS
 from scaffold_tools.blueprint.derive import derive_blueprint
+from scaffold_tools.blueprint.facts import Fact, Product, Term
 from scaffold_tools.blueprint.lies import declared_lies
 from scaffold_tools.blueprint.probing import probe_model
 from scaffold_tools.source.inventory import Inventory, Source, TensorInfo, TensorTable
@@ -119,3 +120,13 @@ def test_numbers_that_the_code_does_not_follow_are_noted(lane: LaneSession) -> N
     config = {**inventory.config, "n_inner": 17, "rotary_emb_base": 3.0}
     assert declared_lies(inventory.config, facts) == []
     assert [note.split(" ")[2] for note in declared_lies(config, facts)] == ["n_inner", "rotary_emb_base"]
+
+
+def test_a_count_of_rotated_dimensions_that_the_class_does_not_read_is_told() -> None:
+    """transformers' class of a published model reads a share alone, and its config.json has a count."""
+    facts = [Fact("rope.dim", 128, "measured", ())]
+    (note,) = declared_lies({"rotary_dim": 64}, facts)
+    assert note == "config lies: rotary_dim is 64, the code rotates 128 dimensions of a head"
+    assert declared_lies({"rotary_dim": 128}, facts) == []
+    followed = [Fact("rope.dim", 100, "measured", (), Product((Term("rotary_dim"),)))]
+    assert declared_lies({"rotary_dim": 64}, followed) == []

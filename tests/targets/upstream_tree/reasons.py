@@ -9,6 +9,7 @@ KINDS = {
     "structure": "the test is about a private name, or about how upstream's code is cut",
     "default": "the test holds a value that upstream chose, and that the Hugging Face model does not have",
     "scope": "the test is about something that transformers' class does not have",
+    "refusal": "ours stops with an error where upstream's code goes on",
 }
 
 
@@ -91,10 +92,25 @@ REASONS: tuple[Reason, ...] = (
     ),
     Reason(
         "minimax_m2",
-        "test_provider_bridge_sets_moe_sigmoid_routing",
-        "'none' == 'aux_loss'",
-        "default",
-        "balancing where a checkpoint brings a correction bias: ours leaves it to the bias, upstream adds a loss",
+        "test_provider_bridge_calculates_rotary_percent",
+        r"abs\(\(1\.0 - 0\.5\)\)",
+        "scope",
+        "transformers' class does not read `rotary_dim` and rotates whole heads; ours does what the class does, "
+        "and tells that the key says something else",
+    ),
+    Reason(
+        "minimax_m2",
+        "test_dict_hf_param_each_key_processed",
+        "key1 is stored as torch.float8_e4m3fn, and no scale",
+        "structure",
+        "invented names (`key1`): ours finds quantised weights by the end `.weight`, as every such checkpoint has it",
+    ),
+    Reason(
+        "",
+        "test_fp8_without_scale_inv_cast_to_bfloat16",
+        "stored as torch.float8_e4m3fn, and no scale says what its numbers mean",
+        "refusal",
+        "numbers of FP8 without their scale are not the weights; upstream casts them and goes on",
     ),
     Reason(
         "minimax_m2",

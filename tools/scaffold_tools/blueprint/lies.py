@@ -15,6 +15,8 @@ from scaffold_tools.source.inventory import Inventory
 SHARED = ("moe.", "mla.", "mamba.", "delta.", "qk_norm.", "selective.", "short_conv.", "attention.temperature")
 """Beginnings of facts whose usual keys are other facts' too."""
 THETA = ("rope_theta", "rotary_emb_base")
+ROTATED = ("rotary_dim", "rotary_ndims")
+"""How many dimensions of a head rotate; most classes read a share instead."""
 
 
 def declared_lies(config: Mapping[str, Any], facts: Sequence[Fact]) -> list[str]:
@@ -32,12 +34,23 @@ def declared_lies(config: Mapping[str, Any], facts: Sequence[Fact]) -> list[str]
             if key in used or not is_number(declared) or not is_number(fact.value) or same(declared, fact.value):
                 continue
             notes.append(f"config lies: {key} is {declared}, the code computes {_told(fact)}")
-    return [*notes, *_theta(config, values, used)]
+    return [*notes, *_theta(config, values, used), *_rotated(config, values, used)]
 
 
 def _told(fact: Fact) -> str:
     formula = f", which is {shown(fact.expression)}" if keys_of(fact.expression) else ""
     return f"{fact.name} = {fact.value}{formula}"
+
+
+def _rotated(config: Mapping[str, Any], values: Mapping[str, Fact], used: set[str]) -> list[str]:
+    fact = values.get("rope.dim")
+    if fact is None:
+        return []
+    return [
+        f"config lies: {key} is {config[key]}, the code rotates {fact.value} dimensions of a head"
+        for key in ROTATED
+        if is_number(config.get(key)) and key not in used and config[key] != fact.value
+    ]
 
 
 def _theta(config: Mapping[str, Any], values: Mapping[str, Fact], used: set[str]) -> list[str]:
