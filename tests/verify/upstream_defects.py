@@ -75,7 +75,7 @@ def _defect(name: str, words: tuple[str, ...], rows: Sequence[Row]) -> Defect:
 def defect_lines(rows: Sequence[Row]) -> list[str]:
     """The part of the page that says which defects there are; `rows` are all rows."""
     sources = list(dict.fromkeys(row.source for row in rows))
-    counted = "".join(f" {source} |" for source in sources)
+    counted = "".join(f" Models, {source} |" for source in sources)
     rule = " ---: |" * len(sources)
     failing = [row for row in rows if row.outcome == "fails"]
     unproven = [row for row in failing if not row.restored_by]
@@ -86,8 +86,9 @@ def defect_lines(rows: Sequence[Row]) -> list[str]:
         "",
         f"{len(failing) - len(unproven)} of {len(failing)} measurements that differ agree once the lines below are"
         f" changed, and do not agree with any of them left out; {len(unproven)} stay open{left}.",
-        "*Silent* are those whose weights load and are written back exactly. *Published* are the models that differ"
-        " with the numbers of their own config.",
+        "*Models* are toys of default configs and of their variants; one with two defects counts for both. *Silent*"
+        " are those of all sources whose weights load and are written back exactly. *Published* are the models below that"
+        " differ with the numbers of their own config.",
         "",
         f"| What is wrong | Distinct | Types |{counted} Silent | Published |",
         f"| --- | ---: | ---: |{rule} ---: | --- |",
