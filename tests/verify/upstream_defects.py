@@ -87,8 +87,8 @@ def defect_lines(rows: Sequence[Row]) -> list[str]:
         f"{len(failing) - len(unproven)} of {len(failing)} measurements that differ agree once the lines below are"
         f" changed, and do not agree with any of them left out; {len(unproven)} stay open{left}.",
         "*Models* are toys of default configs and of their variants; one with two defects counts for both. *Silent*"
-        " are those of all sources whose weights load and are written back exactly. *Published* are the models below that"
-        " differ with the numbers of their own config.",
+        " are those of all sources whose weights load and are written back exactly. *Published* are models below"
+        " that differ with the numbers of their own config.",
         "",
         f"| What is wrong | Distinct | Types |{counted} Silent | Published |",
         f"| --- | ---: | ---: |{rule} ---: | --- |",
