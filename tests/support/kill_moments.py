@@ -14,6 +14,8 @@ class KillMoments:
 
     def __init__(self, guess: float, seed: int = 7) -> None:
         self._turn = guess
+        self._step = 2.0
+        self._last = ""
         self._chance = random.Random(seed)
         self.outcomes = {"old": 0, "new": 0}
 
@@ -24,7 +26,10 @@ class KillMoments:
     def saw(self, outcome: str) -> None:
         """What the kill left behind: `old` or `new`."""
         self.outcomes[outcome] += 1
-        self._turn *= 1.25 if outcome == "old" else 0.8
+        if self._last not in ("", outcome):
+            self._step = max(1.2, self._step**0.5)  # close by
+        self._last = outcome
+        self._turn *= self._step if outcome == "old" else 1 / self._step
 
     @property
     def both(self) -> bool:

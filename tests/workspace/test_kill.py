@@ -49,6 +49,18 @@ def in_child(action):
     return child
 
 
+def killed(action, root, moments, old, new):
+    """What the tree is after `action` was killed at some moment: all of it old, or all of it new."""
+    child = in_child(action)
+    time.sleep(moments.wait())
+    os.killpg(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    found = settled(root)
+    assert found in (old, new), f"half done, with {moments.outcomes} before"
+    moments.saw("old" if found == old else "new")
+    return found
+
+
 def settled(root):
     """The tree once nobody is at work on it any more."""
     with tree_lock(root.resolve(), timeout=20):
@@ -74,14 +86,8 @@ def test_a_kill_at_any_moment_leaves_the_tree_old_or_new(tmp_path, job):
         else (lambda: undo(root, run_dir), lambda: apply(sample(), root, record_dir=run_dir))
     )  # fmt: skip
     moments = KillMoments(span)
-    for point in range(POINTS):
-        child = in_child(act)
-        time.sleep(moments.wait())
-        os.killpg(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-        found = settled(root)
-        assert found in (old, new), f"half done at point {point}"
-        moments.saw("old" if found == old else "new")
+    for _ in range(POINTS):
+        found = killed(act, root, moments, old, new)
         recover(root)
         assert snapshot(root) == found, "recovery of a settled tree must not change it"
         if found == new:
@@ -107,13 +113,7 @@ def test_a_kill_at_any_moment_of_an_update_leaves_the_tree_old_or_new(tmp_path):
     moments, points = KillMoments(span), POINTS if "SCAFFOLD_KILL_POINTS" in os.environ else 10
     for point in range(points):
         back_to(root, run_dir, old, kept)
-        child = in_child(lambda: update(newer(), root, record_dir=run_dir, allow_dirty=True))
-        time.sleep(moments.wait())
-        os.killpg(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-        found = settled(root)
-        assert found in (old, new), f"half done at point {point}"
-        moments.saw("old" if found == old else "new")
+        killed(lambda: update(newer(), root, record_dir=run_dir, allow_dirty=True), root, moments, old, new)
         recover(root)
         if point % 5 == 4:
             assert undo(root, run_dir).kept == ("new/deep/f1.py",)
