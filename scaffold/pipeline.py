@@ -90,30 +90,19 @@ def apply_plan(folder: RunFolder, progress: Progress, *, allow_dirty: bool) -> O
     plan, inventory = look.load_plan(folder), look.load_inventory(folder)
     with _job(None, progress) as job:
         applied = steps.write(job, plan, inventory, folder, allow_dirty=allow_dirty)
-    return Outcome(
-        model=inventory.source.name,
-        architecture=_architecture(folder, inventory),
-        run_folder=str(folder.path),
-        target=plan.target,
-        root=plan.root,
-        package=plan.package,
-        generated=True,
-        written=True,
+    made = _written(plan, inventory, folder)
+    return dataclasses.replace(
+        made,
         files=tuple(FileState(item.path, item.status, item.summary, item.reason) for item in applied.statuses),
-        gaps=(left := open_gaps(plan)),
         next_commands=(f"scaffold verify {folder.name}",),
         seconds=dict(progress.seconds),
-        exit_code=exit_code(left, None),
+        exit_code=exit_code(made.gaps, None),
     )
 
 
-def verify_run(
-    folder: RunFolder, progress: Progress, *, lane: str, trust_remote_code: bool, session: EarlyLane | None = None
-) -> Outcome:
-    """Measure what lies on disk now. With `session`, in a lane that is open already and stays open."""
-    steps.check_lane(lane)
-    plan, inventory = look.load_plan(folder), look.load_inventory(folder)
-    outcome = Outcome(
+def _written(plan: Plan, inventory: Inventory, folder: RunFolder) -> Outcome:
+    """What is known of a run whose files lie on disk."""
+    return Outcome(
         model=inventory.source.name,
         architecture=_architecture(folder, inventory),
         run_folder=str(folder.path),
@@ -124,6 +113,15 @@ def verify_run(
         written=True,
         gaps=open_gaps(plan),
     )
+
+
+def verify_run(
+    folder: RunFolder, progress: Progress, *, lane: str, trust_remote_code: bool, session: EarlyLane | None = None
+) -> Outcome:
+    """Measure what lies on disk now. With `session`, in a lane that is open already and stays open."""
+    steps.check_lane(lane)
+    plan, inventory = look.load_plan(folder), look.load_inventory(folder)
+    outcome = _written(plan, inventory, folder)
     with _job(None, progress, trust_remote_code, lane=session) as job:
         outcome = _prove_plan(job, outcome, inventory, plan, folder, earlier=None)
     look.write_checklist(folder)

@@ -23,11 +23,7 @@ if TYPE_CHECKING:
 
 def outcome(result: Outcome, *, json: bool) -> None:
     """The closing report of new-model, plan, apply and verify."""
-    if json:
-        emit_json(result)
-        return
-    if result.diff is not None:
-        sys.stdout.write(result.diff)
+    if _whole(result, json):
         return
     for line in _files(result):
         print(line)
@@ -43,6 +39,15 @@ def outcome(result: Outcome, *, json: bool) -> None:
     print(_verdict(result))
     for line in _next(result):
         print(f"  {line}")
+
+
+def _whole(result: Outcome, json: bool) -> bool:
+    """Whether JSON or a diff was all there is to print."""
+    if json:
+        emit_json(result)
+    elif result.diff is not None:
+        sys.stdout.write(result.diff)
+    return json or result.diff is not None
 
 
 def _files(result: Outcome) -> Iterable[str]:
@@ -64,11 +69,7 @@ def _states(files: Iterable[FileState]) -> Iterable[str]:
 
 def updated(result: Outcome, *, check: bool, json: bool) -> None:
     """What update did with each file, or with `check` which are not as they would be generated today."""
-    if json:
-        emit_json(result)
-        return
-    if result.diff is not None:
-        sys.stdout.write(result.diff)
+    if _whole(result, json):
         return
     for line in _states(file for file in result.files if file.status != "identical"):
         print(line)

@@ -70,6 +70,20 @@ class TestedBridge({bridge}):
 '''
 
 
+SIZES = {
+    "hidden_size": 1024,
+    "intermediate_size": 3072,
+    "num_attention_heads": 16,
+    "num_key_value_heads": 8,
+    "num_hidden_layers": 28,
+    "vocab_size": 151936,
+    "max_position_embeddings": 40960,
+    "rms_norm_eps": 1e-6,
+    "hidden_act": "silu",
+}
+"""What the configs have in common: the sizes of Qwen3-0.6B."""
+
+
 @dataclass(frozen=True)
 class Base:
     """A bridge to start from."""

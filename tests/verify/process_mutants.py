@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mutants import SIZES
+
 from scaffold_tools.verify.static import Layout
 
 SOURCE = '''
@@ -75,18 +77,7 @@ class TestedBridge({bridge}):
         return super().maybe_modify_loaded_hf_weight(hf_param, hf_state_dict)
 '''
 
-_BODY: dict[str, Any] = {
-    "hidden_size": 1024,
-    "intermediate_size": 3072,
-    "num_attention_heads": 16,
-    "num_key_value_heads": 8,
-    "num_hidden_layers": 28,
-    "vocab_size": 151936,
-    "max_position_embeddings": 40960,
-    "head_dim": 128,
-    "rms_norm_eps": 1e-6,
-    "hidden_act": "silu",
-}
+_BODY: dict[str, Any] = SIZES | {"head_dim": 128}
 DENSE = _BODY | {"architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "tie_word_embeddings": True}
 EXPERTS = _BODY | {
     "architectures": ["Qwen3MoeForCausalLM"],

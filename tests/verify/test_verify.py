@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mutants import GEMMA2, MISTRAL, MUTANTS, QWEN2, QWEN3, Base, Mutant, write_package
+from mutants import GEMMA2, MISTRAL, MUTANTS, QWEN2, QWEN3, SIZES, Base, Mutant, write_package
 
 from scaffold_tools import jsonio
 from scaffold_tools.verify.checks import CHECKS
@@ -17,19 +17,7 @@ from scaffold_tools.verify.run import Integration, verify_integration
 
 pytestmark = pytest.mark.lane
 
-BODY: dict[str, Any] = {
-    "hidden_size": 1024,
-    "intermediate_size": 3072,
-    "num_attention_heads": 16,
-    "num_key_value_heads": 8,
-    "num_hidden_layers": 28,
-    "vocab_size": 151936,
-    "max_position_embeddings": 40960,
-    "rms_norm_eps": 1e-6,
-    "rope_theta": 1000000,
-    "hidden_act": "silu",
-    "tie_word_embeddings": False,
-}
+BODY: dict[str, Any] = SIZES | {"rope_theta": 1000000, "tie_word_embeddings": False}
 CONFIGS: dict[str, dict[str, Any]] = {
     "Qwen3ForCausalLM": BODY | {"model_type": "qwen3", "head_dim": 128},
     "Qwen2ForCausalLM": BODY | {"model_type": "qwen2"},
