@@ -81,6 +81,14 @@ def test_a_model_without_an_id_has_upstreams_placeholder(root: Path) -> None:
     assert yaml.safe_load(rendered(card))["model"]["hf_id"] == "ORG/MODEL"
 
 
+def test_a_card_that_somebody_filled_in_stays(root: Path) -> None:
+    card = root / designed(root).path
+    card.parent.mkdir()
+    card.write_text("verification_environment:\n  base_container: x\n")
+    assert design_card("org/Fjord-8B", REVISION, stem="fjord", architecture="FjordForCausalLM", root=root) is None
+    assert designed(root, "org/Fjord-9B") is not None
+
+
 def test_a_checkout_without_cards_gets_none(tmp_path: Path) -> None:
     assert design_card("org/m", REVISION, stem="m", architecture="MForCausalLM", root=tmp_path) is None
 

@@ -171,6 +171,16 @@ def test_a_bridge_that_is_there_keeps_its_documentation(root: Path) -> None:
     assert not [row[0] for row in new_files(names, {}, root=root) if row[0].startswith("docs")]
 
 
+def test_pages_that_somebody_wrote_stay_and_are_told(root: Path) -> None:
+    names = called("fjord", "Fjord")
+    (page,) = [row[0] for row in new_files(names, {}, root=root) if row[0].endswith("fjord.md")]
+    (root / page).parent.mkdir(parents=True)
+    (root / page).write_text("# Fjord\n")
+    assert page not in [row[0] for row in new_files(names, {}, root=root)]
+    notes = edits(names, choose_blocks(qwen3()), qwen3(), root).notes
+    assert f"{page} is there already and stays as it is" in notes
+
+
 def test_the_site_gets_a_twin_of_the_page_and_its_place_in_the_navigation(root: Path) -> None:
     site, below = root / "docs/fern/versions", "./nightly/pages/models"
     names = called("fjord", "Fjord")

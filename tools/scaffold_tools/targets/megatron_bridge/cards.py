@@ -88,7 +88,7 @@ class Card:
 def design_card(
     model_id: str | None, revision: str | None, *, stem: str, architecture: str, root: Path
 ) -> Card | None:
-    """The card of a model that nobody has verified; None where the checkout keeps no cards.
+    """The card of a model that nobody has verified; None where the checkout keeps no cards, or has this one already.
 
     Args:
         model_id: `org/name`; without one, upstream's own placeholder stands for it.
@@ -101,6 +101,8 @@ def design_card(
     if not others:
         return None
     slug = model_id.rsplit("/", 1)[-1].lower() if model_id else stem.replace("_", "-")
+    if root / HOME / slug / "card.yaml" in others:  # what somebody verified is not made unverified
+        return None
     words = {
         "title": re.sub(r"\W+", "_", slug),
         "figures": textwrap.wrap(UNMEASURED, _WIDTH),

@@ -21,7 +21,7 @@ NewFile = tuple[str, str, str, dict[str, Any]]
 
 
 def new_files(names: Names, words: dict[str, Any], *, root: Path) -> list[NewFile]:
-    """Tests and documentation of one model; `__init__.py` files only where the folder has none yet.
+    """Tests and documentation of one model; pages and `__init__.py` files only where there are none yet.
 
     Where the checkout has the bridge already, it has its documentation too, and that knows more than ours would.
     """
@@ -42,13 +42,19 @@ def new_files(names: Names, words: dict[str, Any], *, root: Path) -> list[NewFil
         (f"{functional}/__init__.py", "checkout/empty_init.py.j2", "makes it a package", told),
     ]
     if not names.registered:
-        rows.append((f"{HOME}/{place.folder}/{place.page}", "docs.md.j2", "documentation page", told))
-        if (twin := site_page(place, root)) is not None:
-            rows.append((twin, "docs.md.j2", "its twin in the site", told))
+        pages = zip(_pages(names, root), ("documentation page", "its twin in the site"), strict=False)
+        inits += [(path, "docs.md.j2", summary, told) for path, summary in pages]
         if place.new_folder:
             index = f"{HOME}/{place.folder}/index.md"
             inits.append((index, "checkout/docs_index.md.j2", "documentation of the family", told))
     return [*rows, *(row for row in inits if not (root / row[0]).exists())]
+
+
+def _pages(names: Names, root: Path) -> list[str]:
+    """The model's page, and its twin where the checkout has a site."""
+    place = doc_place(names, root)
+    twin = site_page(place, root)
+    return [f"{HOME}/{place.folder}/{place.page}", *([twin] if twin else [])]
 
 
 @dataclass(frozen=True)
@@ -72,7 +78,8 @@ def edits(names: Names, blocks: BlockPlan, blueprint: Blueprint, root: Path) -> 
     lists, notes = edited_lists(doc_place(names, root), root)
     matrix, matrix_notes = _registrations(names, blueprint, root)
     changes = (*_exports(names, blocks, root), *matrix, *(_edit(*row) for row in lists if row[1] != row[2]))
-    return Edits(changes, (*matrix_notes, *notes))
+    there = (f"{path} is there already and stays as it is" for path in _pages(names, root) if (root / path).is_file())
+    return Edits(changes, (*matrix_notes, *notes, *there))
 
 
 def _exports(names: Names, blocks: BlockPlan, root: Path) -> tuple[Change, ...]:
