@@ -117,3 +117,13 @@ def test_nothing_but_the_command_line_prints() -> None:
         tree = ast.parse(path.read_text(encoding="utf-8"))
         calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
         assert not [node.lineno for node in calls if node.func.id in ("print", "input")], path
+
+
+def test_the_map_of_the_code_names_what_is_there() -> None:
+    page = (ROOT / "docs" / "how-it-works.md").read_text(encoding="utf-8")
+    part = page.split("## Where the code lies")[1].split("\n## ")[0]
+    for table in part.strip().split("\n\n"):
+        home, *rows = (re.findall(r"`([^`]+)`", line.split("|")[1]) for line in table.splitlines())
+        assert rows
+        for name in (name for row in rows for name in row):
+            assert (ROOT / home[0] / name).exists(), name
