@@ -103,7 +103,7 @@ REASONS: tuple[Reason, ...] = (
         "test_dict_hf_param_each_key_processed",
         "key1 is stored as torch.float8_e4m3fn, and no scale",
         "structure",
-        "invented names (`key1`): ours finds quantised weights by the end `.weight`, as every such checkpoint has it",
+        "invented names (`key1`): ours finds quantised weights by the ends of their names, `.weight` in this format",
     ),
     Reason(
         "",
