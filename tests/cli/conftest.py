@@ -84,7 +84,7 @@ def files_in(folder: Path) -> set[str]:
 def run(*args: str | Path, cwd: Path, **environ: str) -> Ran:
     """`scaffold ARGS` in a process of its own, to its end."""
     process = spawn(*map(str, args), cwd=cwd, **environ)
-    out, err = process.communicate(timeout=300)
+    out, err = process.communicate(timeout=900)
     return Ran(process.returncode, out, err)
 
 

@@ -159,7 +159,7 @@ def test_stray_output_does_not_reach_the_protocol(root: Path) -> None:
     while 2 not in answers:
         message = json.loads(process.stdout.readline())
         answers[message.get("id")] = message
-    out, err = process.communicate(timeout=20)  # closes stdin: the client goes
+    out, err = process.communicate(timeout=60)  # closes stdin: the client goes
     assert out == ""
     assert err.count("NOISE") == 3
     assert answers[2]["result"]["structuredContent"]["model"] == "tiny"
@@ -238,5 +238,5 @@ def test_however_it_ends_the_lane_ends_too(raw: Raw, end: signal.Signals | None)
         raw.process.stdin.close()
     else:
         raw.process.send_signal(end)
-    raw.process.wait(20)
+    raw.process.wait(60)
     assert gone_soon(lanes)

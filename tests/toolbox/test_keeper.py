@@ -62,7 +62,7 @@ def test_a_call_that_is_stopped_takes_its_lane_with_it(tmp_path: Path) -> None:
     while not pids:
         time.sleep(0.01)
     stop.now()
-    thread.join(20)
+    thread.join(60)
     assert not thread.is_alive()
     assert gone_soon(pids[0])
     with keeper.lend() as lane:

@@ -120,7 +120,7 @@ def run_two_ranks(folder: Path) -> list[list[dict[str, Any]]]:
         for rank in range(2)
     ]
     try:
-        logs = [rank.communicate(timeout=400)[0].decode(errors="replace") for rank in ranks]
+        logs = [rank.communicate(timeout=1000)[0].decode(errors="replace") for rank in ranks]
     finally:
         for rank in ranks:
             rank.kill()
