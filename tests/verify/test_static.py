@@ -21,7 +21,8 @@ from scaffold_tools.verify.static import Layout, verify_static
 CONFIG = CONFIGS["Qwen3ForCausalLM"] | {"architectures": ["Qwen3ForCausalLM"]}
 DEEPSEEK = Path(__file__).parent.parent / "data" / "configs" / "deepseek-ai--DeepSeek-V3" / "config.json"
 FINAL = "decoder.final_layernorm.weight"
-SECONDS = 10
+SECONDS = 90
+"""Several times what it takes on two busy cores; looking at every pair of 45,000 tensors takes far longer."""
 MEGABYTES = 2000
 
 
@@ -131,7 +132,7 @@ def test_a_model_of_671_billion_parameters_is_checked_in_seconds(lane: LaneSessi
     )
     assert {one.status for one in checks} == {"passed"}
     assert len(tensors.tensors) > 45_000
-    assert sum(one.seconds or 0.0 for one in checks) + time.process_time() - started < 3 * SECONDS  # a shared machine
+    assert sum(one.seconds or 0.0 for one in checks) + time.process_time() - started < SECONDS
     assert lane.peak_mb is not None
     assert lane.peak_mb < MEGABYTES
 
