@@ -224,6 +224,9 @@ def latent_settings(blueprint: Blueprint) -> tuple[Setting, ...]:
         return tuple(rows)
     table = tables[0]
     rows.extend(base_settings(table))
+    if table.get("type") == "default":
+        # A block would ask the config, since sizes with YaRN are read from it there; here no base class reads them.
+        rows.append(Setting("rope_type", '"rope"'))
     if table.get("type") == "yarn":
         rows.append(Setting("rope_type", '"yarn"'))
         parameters, home = table.get("parameters") or {}, config_path(_rope_key(table))
