@@ -14,6 +14,7 @@ from typing import Any
 from scaffold_tools.blueprint.facts import Blueprint, Const, Expression, Fact, Gap, Product, Term
 from scaffold_tools.blueprint.vocabulary import FACT_NAMES
 from scaffold_tools.targets.megatron_bridge.emission import config_path, plain_key, scalar, whole
+from scaffold_tools.targets.megatron_bridge.position_rules import nope_code, one_rope_and_nope
 from scaffold_tools.targets.megatron_bridge.profile import Profile
 from scaffold_tools.targets.megatron_bridge.rows import (
     WHOLE,
@@ -26,7 +27,7 @@ from scaffold_tools.targets.megatron_bridge.rows import (
     decide,
     is_value,
 )
-from scaffold_tools.targets.megatron_bridge.rules import FUNCTIONS, nope_code, one_rope_and_nope
+from scaffold_tools.targets.megatron_bridge.rules import FUNCTIONS
 from scaffold_tools.targets.megatron_bridge.rules import ROWS as SHARED_ROWS
 from scaffold_tools.targets.roll.profile import RollProfile
 
