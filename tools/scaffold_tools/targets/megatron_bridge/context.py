@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import contextlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -59,6 +61,26 @@ def block_settings(blocks: BlockPlan, blueprint: Blueprint, profile: Profile) ->
         elif row.value is not None:
             rows.append(Setting(row.name, python_literal(row.value), row.comment))
     return tuple(rows)
+
+
+def provider_defaults(blueprint: Blueprint, settings: Sequence[Setting], blocks: BlockPlan) -> list[dict[str, str]]:
+    """Switches and words that no key of the config decides: right for a provider that is made by hand, too.
+
+    Numbers are left out: those that are constants here may be this size's.
+    """
+    own = {field.name for field in blocks.provider_fields} | {"transformer_layer_spec"}
+    rows = []
+    # The base bridge sets it, so no setting does; GPTModelProvider learns positions.
+    rotary = blueprint.value("position.kind") == "rope"
+    stated = [Setting("position_embedding_type", '"rope"')] if rotary else []
+    for row in _unique([*stated, *settings]):
+        if row.attribute in own or row.config_key is not None or row.exports:
+            continue
+        with contextlib.suppress(ValueError, SyntaxError):
+            value = ast.literal_eval(row.code)
+            if isinstance(value, bool | str):
+                rows.append({"name": row.attribute, "annotation": type(value).__name__, "code": row.code})
+    return rows
 
 
 def per_layer(expression: PerLayer) -> str:

@@ -216,6 +216,7 @@ def _module_files(design: _Design, folder: str, code: contexts.Code) -> list[_Fi
         files.append(_File(f"{folder}/{names.stem}_mappings.py", "mappings.py.j2", "mappings of fused tensors", words))
     if blocks.provider_class is not None:
         words = {**plain, **provider_context(blocks, modeling_module=f"{code.folder}.modeling_{names.stem}")}
+        words["defaults"] = contexts.provider_defaults(design.blueprint, design.settings, blocks)
         words["flops"] = flops_words(design.blueprint, blocks, design.profile.counted)
         files.append(_File(f"{folder}/{names.stem}_provider.py", "provider.py.j2", "the provider", words))
     if blocks.modeling_needed:

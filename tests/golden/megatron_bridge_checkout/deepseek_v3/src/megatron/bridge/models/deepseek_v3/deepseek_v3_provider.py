@@ -30,5 +30,20 @@ class DeepseekV3ModelProvider(MLAModelProvider):
 
     transformer_layer_spec: ModuleSpec | Callable[[GPTModelProvider], ModuleSpec] = deepseek_v3_block_spec
 
+    # What the bridge sets for every config of the family, so that a provider made by hand has it, too.
+    position_embedding_type: str = "rope"
+    normalization: str = "RMSNorm"
+    moe_router_score_function: str = "sigmoid"
+    moe_router_enable_expert_bias: bool = True
+    moe_router_dtype: str = "fp32"
+    gated_linear_unit: bool = True
+    add_bias_linear: bool = False
+    moe_grouped_gemm: bool = True
+    moe_token_dispatcher_type: str = "alltoall"
+    moe_permute_fusion: bool = True
+    moe_router_load_balancing_type: str = "none"
+    multi_latent_attention: bool = True
+    qk_layernorm: bool = True
+
     latent_layernorm_epsilon: float = 1e-6
     """Epsilon of the norms on the latents."""
