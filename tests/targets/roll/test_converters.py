@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 
 from scaffold_tools.targets.megatron_bridge.blocks import choose_blocks
+from scaffold_tools.targets.megatron_bridge.mixer_rules import ROWS
 from scaffold_tools.targets.roll.converters import convert_roles, mca_name
 from scaffold_tools.targets.roll.homes import Home
 from targets.blueprints import fact, role
@@ -45,6 +46,13 @@ def test_a_tensor_without_a_role_is_a_gap_and_not_left_out():
     found = converted(changed(mixture(), (), (odd,)))
     assert [gap.subject for gap in found.gaps] == [odd.pattern]
     assert "converter operation" in str(found.gaps[0].write_what)
+
+
+@pytest.mark.parametrize("kind", sorted({row.role.partition(".")[0] for row in ROWS}))
+def test_no_parameter_of_a_mixer_begins_another_ones_name(kind):
+    """The adapter matches names from the front, and not to their end: `decay` would take `decay_gate_bias` too."""
+    given = {row.name for row in ROWS if row.role.partition(".")[0] == kind}
+    assert [(short, long) for short in given for long in given if short != long and long.startswith(short)] == []
 
 
 def test_prefixes_are_those_of_the_model():

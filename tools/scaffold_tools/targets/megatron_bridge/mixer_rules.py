@@ -48,7 +48,7 @@ ROWS: tuple[TensorRow, ...] = (
     TensorRow("lru.input_gate", "bias", _COLUMN, "input_gate_bias", "one row a head"),
     TensorRow("lru.decay_gate", "weight", _COLUMN, "decay_gate_weight", "one matrix a head"),
     TensorRow("lru.decay_gate", "bias", _COLUMN, "decay_gate_bias", "one row a head"),
-    TensorRow("lru.decay", "other", _COLUMN, "decay", "one value a channel"),
+    TensorRow("lru.decay", "other", _COLUMN, "rate", "one value a channel"),
     TensorRow("lru.out", "weight", _ROW, "out_proj.weight", "sharded with the channels"),
     TensorRow("lru.out", "bias", _SAME, "out_proj.bias", "added once, after the sum over ranks"),
     TensorRow("lightning.in", "weight", _COLUMN, "in_proj.weight", "query, key and value of a head follow each other"),
