@@ -7,8 +7,8 @@ from typing import Any
 from scaffold_tools.blueprint.facts import Stored, StoredGroup
 from scaffold_tools.targets.megatron_bridge.quantised.kernels import KernelRow, kernel
 
-VALUES_AT_A_TIME = 1 << 18
-"""A megabyte in float32: small enough for the processor's cache, large enough to hide Python."""
+VALUES_AT_A_TIME = 1 << 19
+"""Two megabytes in float32: small enough for the processor's caches, large enough to hide Python."""
 
 TOLD: dict[str, str] = {
     "fp8-block": "FP8 with one scale per {block} block",
