@@ -14,7 +14,11 @@ from scaffold.options import Json, Target
 
 def run(
     types: Annotated[
-        str | None, typer.Option(help="Model types, separated by commas [default: all]; writes no docs without --out.")
+        str | None,
+        typer.Option(
+            help="Model types, separated by commas [default: all]; writes no docs without --out, and with it leaves"
+            " rows of others as they are."
+        ),
     ] = None,
     variants: Annotated[
         str, typer.Option(help="none; usual: some rows, for types that are proven; all: all rows, for all types.")
@@ -47,7 +51,7 @@ def run(
     goes on where it was. The exit code is 0 when everything was measured, whatever was found.
     """
     from scaffold.console import emit_json
-    from scaffold.matrix.report import one_line, write_docs
+    from scaffold.matrix.report import one_line, with_the_rest, write_docs
     from scaffold.matrix.run import Options, code_state, default_store, run_matrix, summary
     from scaffold.matrix.types import lane_types
     from scaffold.matrix.values import Subject
@@ -68,6 +72,7 @@ def run(
         coverage = run_matrix(options, types=found.names, versions=versions, store=store, tell=progress.line)
     folder = out or (None if wanted else Path("docs"))
     if folder is not None:
+        coverage = with_the_rest(coverage, folder) if wanted else coverage
         for path in write_docs(coverage, folder):
             progress.line(f"wrote {path}")
     if json:

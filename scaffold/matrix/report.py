@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from scaffold.matrix.run import Coverage, summary
 from scaffold.matrix.values import BASE, DEFAULT_TARGET, Row, Subject
 from scaffold.run_folder import write_atomically
 from scaffold.targets import find_target
+from scaffold_tools.errors import BadInput
 from scaffold_tools.jsonio import dumps
 
 MEANINGS = {
@@ -34,6 +36,26 @@ def write_docs(coverage: Coverage, folder: Path) -> tuple[Path, Path]:
     write_atomically(json_file, dumps([_json(row) for row in coverage.rows]))
     write_atomically(markdown, text(coverage, theirs))
     return json_file, markdown
+
+
+def with_the_rest(coverage: Coverage, folder: Path) -> Coverage:
+    """The coverage with the rows of other types that stand in the folder's file, where there is one.
+
+    Raises:
+        BadInput: those rows were measured with something else: other versions, or other checks.
+    """
+    name = document_name(coverage.subject.target)
+    json_file, markdown = folder / f"{name}.json", folder / f"{name}.md"
+    if not json_file.is_file() or not markdown.is_file():
+        return coverage
+    if _measured(coverage) not in markdown.read_text(encoding="utf-8"):
+        raise BadInput(
+            f"the other rows of {json_file} were measured with something else", hint="leave --types out, or give --out"
+        )
+    measured = {row.model_type for row in coverage.rows}
+    kept = (row for row in read_rows(json_file) if row.model_type not in measured)
+    rows = sorted((*coverage.rows, *kept), key=lambda row: (row.model_type, row.variant != BASE, row.variant))
+    return dataclasses.replace(coverage, rows=tuple(rows))
 
 
 def document_name(target: str) -> str:
@@ -72,7 +94,6 @@ def text(coverage: Coverage, theirs: Sequence[Row] = ()) -> str:
     """
     rows, name = coverage.rows, document_name(coverage.subject.target)
     bases = [row for row in rows if row.variant == BASE]
-    versions = ", ".join(f"{name} {version}" for name, version in coverage.versions.items())
     parts = [
         _title(coverage.subject),
         "",
@@ -82,8 +103,8 @@ def text(coverage: Coverage, theirs: Sequence[Row] = ()) -> str:
         "",
         f"{one_line(coverage)}.",
         "",
-        f"Measured with {versions}. To repeat it: `{_again(coverage.subject)}` (the same with all variants:"
-        f" `--variants all`). Figures of each row, and all rows as data: [{name}.json]({name}.json).",
+        f"{_measured(coverage)} (the same with all variants: `--variants all`). Figures of each row, and all rows as"
+        f" data: [{name}.json]({name}.json).",
         "",
         *_beside(coverage, theirs),
         "## Counts",
@@ -105,6 +126,12 @@ def text(coverage: Coverage, theirs: Sequence[Row] = ()) -> str:
         *_table([row for row in rows if row.variant != BASE and row.outcome != "not-a-decoder"]),
     ]
     return "\n".join(parts) + "\n"
+
+
+def _measured(coverage: Coverage) -> str:
+    """What decides over every row."""
+    versions = ", ".join(f"{name} {version}" for name, version in coverage.versions.items())
+    return f"Measured with {versions}. To repeat it: `{_again(coverage.subject)}`"
 
 
 def _title(subject: Subject) -> str:

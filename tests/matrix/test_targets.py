@@ -125,6 +125,19 @@ def test_results_of_another_checkout_target_or_depth_are_not_reused(checkout: Pa
 # The page
 
 
+def test_a_run_of_some_types_leaves_the_rows_of_others(tmp_path: Path) -> None:
+    report.write_docs(coverage((row("a", "gap", "k: nobody reads it"), row("b", "proven"))), tmp_path)
+    again = report.with_the_rest(coverage((row("a", "proven"),)), tmp_path)
+    assert [(one.model_type, one.outcome) for one in again.rows] == [("a", "proven"), ("b", "proven")]
+
+
+@pytest.mark.parametrize("other", [{"versions": {"ROLL": "fedcba987654"}}, {"subject": Subject("roll")}])
+def test_rows_that_were_measured_with_something_else_are_not_put_beside(tmp_path: Path, other: dict) -> None:
+    report.write_docs(coverage((row("b", "proven"),)), tmp_path)
+    with pytest.raises(BadInput, match="something else"):
+        report.with_the_rest(dataclasses.replace(coverage((row("a", "proven"),)), **other), tmp_path)
+
+
 def test_the_page_of_another_target_says_what_was_measured_and_is_a_file_of_its_own(tmp_path: Path) -> None:
     found = coverage((row("a", "proven"), row("b", "gap", "k: nobody reads it")))
     json_file, page = report.write_docs(found, tmp_path)
