@@ -152,8 +152,8 @@ def _left_out(subject: Subject) -> str:
     if subject.processes:
         return ""
     return (
-        " All of it in one process: `sharded.*`, `saved.*` and `trained.*`, which `new-model` also runs, are left out"
-        " here for their time."
+        " All of it in one process: `sharded.*` and `trained.*`, which `new-model` also runs, are left out here for"
+        " their time."
     )
 
 
