@@ -55,6 +55,9 @@ class Template:
     def add_mca_weight(self, name, weight, **kwargs):
         return None
 
+    def get_lora_conver_op(self, name, pattern_to_conver_ops, lora_rank):
+        return None
+
 
 templates = {}
 

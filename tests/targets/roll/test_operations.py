@@ -97,7 +97,7 @@ def _module(operations: list[LocalOperation]) -> str:
     return Renderer(data_dir("templates") / "roll").render("converters.py.j2", words)
 
 
-def _run(folder: Path, text: str) -> dict[str, str]:
+def _run(folder: Path, text: str, claimed: frozenset[str] = frozenset()) -> dict[str, str]:
     from scaffold_tools.verify.lane_env import find_lane
 
     lane = find_lane()
@@ -107,7 +107,10 @@ def _run(folder: Path, text: str) -> dict[str, str]:
     (converter / "template.py").write_text(BASE)
     (converter / "convert_utils.py").write_text(STACK)
     (folder / "converters_heron.py").write_text(text)
-    given = [{**dataclasses.asdict(row), "case": case} for row, case in OPERATIONS]
+    given = [
+        {**dataclasses.asdict(row), "case": case, "moves_rows": row.moves_rows or row.name in claimed}
+        for row, case in OPERATIONS
+    ]
     words = [str(lane.python), str(JOB), "converters_heron", json.dumps(given)]
     environment = {**os.environ, "PYTHONPATH": str(folder)}
     done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True, timeout=120)
@@ -121,7 +124,9 @@ def test_every_operation_is_exact_both_ways_and_a_wrong_one_is_seen(tmp_path):
     assert _run(tmp_path / "right", text) == {}
     swapped = text.replace('for name in ("q", "k", "v")]', 'for name in ("k", "q", "v")]')
     assert swapped != text
-    assert {"Fusedqkv1", "Fusedvkqgroups"} <= set(_run(tmp_path / "wrong", swapped))
+    found = _run(tmp_path / "wrong", swapped, claimed=frozenset({"FusedTurned", "AlternatingTurned"}))
+    assert {"Fusedqkv1", "Fusedvkqgroups"} <= set(found)
+    assert found["AlternatingTurned"] == "LoRA"  # stored [in, out], it does more than move rows
 
 
 def test_every_kind_of_operation_is_tried():

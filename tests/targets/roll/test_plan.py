@@ -15,6 +15,7 @@ import pytest
 from scaffold_tools.blueprint.facts import Const, Gap, KeyUse
 from scaffold_tools.errors import BadInput
 from scaffold_tools.render import lint_many
+from scaffold_tools.targets.roll import contexts
 from scaffold_tools.targets.roll.plan import STYLE, Options, design, make_plan
 from scaffold_tools.targets.roll.profile import RollProfile, read_profile
 from targets.blueprints import fact, key, role, with_fact, with_key
@@ -291,3 +292,14 @@ def test_positions_that_are_looked_up_are_numbered_and_never_packed(beside):
     assert "position_ids = torch.arange(input_ids.size(1)" in text
     assert "packed sequences are not supported" in text
     assert "position_ids" not in model_of(yarn(dense()), beside)
+
+
+def test_adapters_of_operations_that_do_more_than_move_rows_are_refused_in_one_line(beside):
+    """mcore_adapter's own error lists every operation, and it takes a subclass for what it derives from."""
+    made = design(fused(), beside, Options())
+    assert "raise NotImplementedError" not in template_of(fused(), beside)
+    turned = tuple(dataclasses.replace(row, transposed=True) for row in made.converters.local)
+    one = dataclasses.replace(
+        made, converters=dataclasses.replace(made.converters, local=(turned[0], *made.converters.local[1:]))
+    )
+    assert contexts.template(one)["hooks"]["lora"]["others"] == [turned[0].name]

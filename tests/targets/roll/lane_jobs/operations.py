@@ -150,8 +150,21 @@ def same(found, wanted):
     return len(found) == len(wanted) and all(torch.equal(one, other) for one, other in zip(found, wanted, strict=True))
 
 
+RANK = 2
+
+
+def adapter_of(operation, theirs, ours):
+    """Whether a B of LoRA, with the rows of the weight and fewer columns, comes out with the rows of each tensor."""
+    from mcore_adapter.models.converter.convert_utils import StackedTensors
+
+    narrow = [one[:, :RANK].contiguous() for one in ours]
+    given = [StackedTensors(tensors=narrow, dim=0)] if len(narrow) > 1 else narrow
+    return same(operation._mca_to_hf(given), [one[:, :RANK].contiguous() for one in theirs])
+
+
 def main():
     module = importlib.import_module(sys.argv[1])
+    moving = {given["name"] for given in json.loads(sys.argv[2]) if given["moves_rows"]}
     wrong, config = {}, SimpleNamespace(**CONFIG)
     for name, operation, theirs, ours in cases(module):
         op = operation(hf_names=[str(n) for n in range(len(theirs))], mca_names=["m"], _mca_config=config)
@@ -164,6 +177,8 @@ def main():
         given = [StackedTensors(tensors=list(ours), dim=0)] if len(ours) > 1 else list(ours)
         if not same(op._mca_to_hf(given), theirs):
             wrong.setdefault(name, "back")
+        if name in moving and not adapter_of(op, theirs, ours):
+            wrong.setdefault(name, "LoRA")
     for name, operation, theirs, ours in experts(module):
         names = [str(n) for n in range(len(theirs))]
         op = operation(hf_names=names, mca_names=["expert.{}.weight"], _mca_config=config)

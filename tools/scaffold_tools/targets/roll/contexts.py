@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from scaffold_tools.targets.megatron_bridge.blocks import modeling_context
 from scaffold_tools.targets.megatron_bridge.blocks.features import expand
 from scaffold_tools.targets.roll.binding import OUTSIDE_LAYERS, hook_code, needs_rope, told
+from scaffold_tools.targets.roll.operations import BIAS_KINDS
 
 if TYPE_CHECKING:
     from scaffold_tools.targets.roll.design import Design
@@ -65,12 +66,14 @@ def template(made: Design) -> dict[str, Any]:
 def _hooks(made: Design) -> dict[str, Any]:
     """What the template's subclass does; `told` is empty where there is nothing to do."""
     binding, converters = made.binding, made.converters
+    lora = _lora(made)
     parts = (
         (bool(binding.hooks), "fields that no single config key holds"),
         (bool(converters.homes), "names that differ between layers"),
         (converters.stacked, "experts that are one tensor"),
         (bool(converters.aliases), "names that begin like an expert's"),
         (made.infinite, "infinite numbers"),
+        (bool(lora), "LoRA adapters of its own operations"),
     )
     words = [text for holds, text in parts if holds]
     listed = " and ".join([", ".join(words[:-1]), words[-1]] if words[1:] else words)
@@ -82,9 +85,21 @@ def _hooks(made: Design) -> dict[str, Any]:
         "homes": [[home.usual, home.other, home.flags, home.at] for home in converters.homes],
         "aliases": [list(row) for row in converters.aliases],
         "infinite": made.infinite,
+        "lora": lora,
         "stacked": converters.stacked,
         "told": f"Converts {listed}." if words else "",
     }
+
+
+def _lora(made: Design) -> dict[str, list[str]]:
+    """Operations of the package that adapters meet: all of them, and those that do more than move rows."""
+    if "get_lora_conver_op" not in made.profile.hooks:
+        return {}  # an adapter without it exports no LoRA
+    rows = (row for row in made.converters.local if row.kind not in BIAS_KINDS)
+    own = [row for row in rows if not row.kind.startswith("stacked_")]  # experts are refused as such
+    if not own:
+        return {}
+    return {"own": [row.name for row in own], "others": [row.name for row in own if not row.moves_rows]}
 
 
 def _whole_key(made: Design, key: str) -> str:

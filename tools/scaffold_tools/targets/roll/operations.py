@@ -40,6 +40,16 @@ class LocalOperation:
     groups: tuple[int, ...] = ()
     """How many parts each Hugging Face tensor has."""
 
+    @property
+    def moves_rows(self) -> bool:
+        """Whether it does to any matrix with these rows what it does to the weight; LoRA's B is such a matrix."""
+        return self.kind in ROW_KINDS and not self.transposed
+
+
+BIAS_KINDS = frozenset({"squeeze", "stacked_bias"})
+"""Kinds for what is no matrix: LoRA has nothing for it."""
+ROW_KINDS = frozenset({"fused_qkv", "fused_gate_up", "q_kv", "joined_gated_qkv", "paired_qkv"})
+"""Kinds for linear_qkv and linear_fc1, whose LoRA adapters the adapter has rules of distribution for."""
 
 STOCK: dict[str, tuple[str, tuple[tuple[str, object], ...]]] = {
     "QKVMapping": ("QKVConverOp", ()),

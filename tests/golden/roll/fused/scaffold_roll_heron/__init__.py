@@ -5,10 +5,26 @@
 from mcore_adapter.models.auto.config_auto import register_config
 from mcore_adapter.models.auto.modeling_auto import register_model
 from mcore_adapter.models.converter.dist_converter import default_dist_config, register_dist_config
-from mcore_adapter.models.converter.template import RenameConverOp, register_template
+from mcore_adapter.models.converter.template import RenameConverOp, Template, register_template
 from mcore_adapter.models.model_config import McaModelConfig
 from mcore_adapter.models.model_factory import McaGPTModel
 from scaffold_roll_heron.converters_heron import FusedGateUpConverOp, FusedQKVConverOp
+
+
+class HeronTemplate(Template):
+    """Converts LoRA adapters of its own operations."""
+
+    def get_lora_conver_op(self, name, pattern_to_conver_ops, lora_rank):
+        """The operation of an adapter: B has the rows of the weight, and A is the same for all that is fused."""
+        weight, adapter = name[: name.find(".lora")] + ".weight", name[name.find(".lora") :]
+        op = self.get_conver_op(weight, pattern_to_conver_ops)
+        if ".lora_A." in name or not isinstance(op, (FusedQKVConverOp, FusedGateUpConverOp)):
+            return super().get_lora_conver_op(name, pattern_to_conver_ops, lora_rank)
+        return type(op)(
+            hf_names=[hf_name.replace(".weight", adapter) for hf_name in op.hf_names],
+            mca_names=[mca_name.replace(".weight", adapter) for mca_name in op.mca_names],
+            _mca_config=op.mca_config,
+        )
 
 
 register_config("heron", McaModelConfig)
@@ -18,6 +34,7 @@ register_dist_config("heron", default_dist_config)
 
 register_template(
     "heron",
+    template_class=HeronTemplate,
     hf_layer_prefix="model.layers.",
     config_hf_to_mca={
         "attention_dropout": "attention_dropout",
