@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -74,10 +76,6 @@ RULES: tuple[Rule, ...] = (
 )
 
 
-UNMARKED = {"softmax_offset": 0}
-"""Parameters that megatron-core splits without marking them; `sharded_state_dict` of its attention says the axis."""
-
-
 def undistributed(loaded: Loaded, converter: Any) -> tuple[list[str], int]:
     """What is wrong with the rules of this model's parameters, and how many parameters there are.
 
@@ -86,7 +84,7 @@ def undistributed(loaded: Loaded, converter: Any) -> tuple[list[str], int]:
         converter: ROLL's `DistConverter` for its config, on the way back.
     """
     found: dict[str, None] = {}
-    count = 0
+    count, declared = 0, declared_axes(loaded.model)
     for name, parameter, owner in _parameters(loaded.model):
         count += 1
         pure = converter.get_pure_name(name)
@@ -95,12 +93,48 @@ def undistributed(loaded: Loaded, converter: Any) -> tuple[list[str], int]:
         if rule is None:
             found[f"no rule for {pure}"] = None
             continue
-        axis = UNMARKED.get(name.rpartition(".")[2], _axis(parameter, owner))
+        axis = declared.get(name) if _axis(parameter, owner) is None else _axis(parameter, owner)
         if rule.axis != axis:
             found[f"{pure} is shared out {rule.words}, its module splits {_words(axis)}"] = None
         if pure == name and not _placed(converter, name):
             found[f"{name} belongs to no stage of a pipeline"] = None
     return list(found), count
+
+
+def declared_axes(model: Any) -> dict[str, int]:
+    """Axes by parameter, as `sharded_state_dict` tells them to checkpoints.
+
+    Some of what is split over tensor ranks has no mark: offsets of softmax, and every buffer.
+    """
+    from megatron.core import parallel_state
+    from megatron.core.transformer import utils
+
+    found: dict[str, int] = {}
+    metadata = {"dp_cp_group": parallel_state.get_data_parallel_group(with_context_parallel=True)}
+    write = utils.make_sharded_tensors_for_checkpoint.__globals__
+    kept = write["make_tp_sharded_tensor_for_checkpoint"]
+
+    def noted(*args: Any, **kwargs: Any) -> Any:
+        told = inspect.signature(kept).bind(*args, **kwargs).arguments
+        found[told["key"]] = told.get("tp_axis", 0)
+        return kept(*args, **kwargs)
+
+    write["make_tp_sharded_tensor_for_checkpoint"] = noted
+    try:
+        for prefix, module in model.named_modules():
+            if hasattr(module, "sharded_state_dict") and any(True for _ in _unmarked(module)):
+                with contextlib.suppress(Exception):  # one that tells nothing here is taken for whole, and so named
+                    module.sharded_state_dict(prefix=f"{prefix}." if prefix else "", metadata=metadata)
+    finally:
+        write["make_tp_sharded_tensor_for_checkpoint"] = kept
+    return found
+
+
+def _unmarked(module: Any) -> Iterator[Any]:
+    """A module's own tensors of floats that say nothing about ranks."""
+    for tensor in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
+        if tensor.is_floating_point() and not getattr(tensor, "tensor_model_parallel", False):
+            yield tensor
 
 
 def _meets(converter: Any, rule: Rule, name: str) -> bool:
