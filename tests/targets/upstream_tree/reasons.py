@@ -57,10 +57,17 @@ REASONS: tuple[Reason, ...] = (
     Reason(
         "olmoe",
         "test_olmoe_provider::",
-        r"0 == 16|None == torch|function gelu|'aux_loss' == 'seq_aux_loss'",
+        r"0 == 16|function gelu|'aux_loss' == 'seq_aux_loss'",
         "structure",
         "upstream's provider class has the sizes, the activation and the loss of one published model as defaults; "
         "ours has what holds for every config, and the bridge sets what the config says",
+    ),
+    Reason(
+        "olmoe",
+        "test_olmoe_model_provider_dtype_configuration",
+        r"None == torch\.bfloat16",
+        "default",
+        "autocast to bfloat16 is a choice for training; upstream's class makes it, of ours the bridge does",
     ),
     Reason(
         "olmoe",
