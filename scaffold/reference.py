@@ -100,6 +100,13 @@ def coverage() -> str:
     return "\n".join([head, "", *_table(("Outcome", "Types", "Which"), table)])
 
 
+def beside_megatron_bridge() -> str:
+    """What became, for ROLL, of the types that docs/coverage.json has as proven."""
+    from scaffold.matrix.beside import read_rows, told_beside
+
+    return told_beside(*(read_rows(ROOT / "docs" / f"{name}.json") for name in ("coverage-roll", "coverage")))
+
+
 def quantised_formats() -> str:
     """Every stored format that generated code undoes, and the code that defines it."""
     from scaffold.targets import TARGETS
@@ -156,6 +163,7 @@ def gpu_runs() -> str:
 
 PARTS: tuple[tuple[str, str, Callable[[], str]], ...] = (
     ("README.md", "coverage", coverage),
+    ("docs/coverage-roll.md", "beside", beside_megatron_bridge),
     ("docs/cli.md", "exit-codes", exit_codes),
     ("docs/cli.md", "commands", commands),
     ("docs/cli.md", "values", values),
