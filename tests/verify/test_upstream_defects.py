@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from upstream_defects import defect_data, defect_lines, defects, kinds
-from upstream_fixes import BIAS, EPSILON, FIXES, GROUPS, ROPE
+from upstream_defects import defect_data, defect_lines, defects, kinds, published_lines, reaching
+from upstream_fixes import BIAS, EPSILON, FIXES, GROUPS, HERE, ROPE
 from upstream_rows import Row, page
 from upstream_source import Fix, fewest
 
@@ -56,11 +56,23 @@ def test_a_published_model_is_affected_only_where_its_own_numbers_differ() -> No
     epsilon = kinds([*ROWS, asleep, awake])[1]
     assert epsilon.affected == ("some/differs",)
     assert epsilon.models("released") == 3
-    text = page([WRONG, asleep, awake], [], {"released": {}})
+    text = "\n".join(published_lines([WRONG, asleep, awake]))
     assert "| released | some/agrees | gemma2 | 3.5e+00 | exact | agrees |" in text
     assert f"differs until: {EPSILONS[0]}" in text
-    assert "0 of 1 types agree" in text
-    assert "Published models" not in page([WRONG], [], {"released": {}})
+    assert "0 of 1 types agree" in page([WRONG, asleep, awake], [], {"released": {}})
+    assert published_lines([WRONG]) == []
+
+
+def test_what_only_a_toy_or_this_transformers_shows_is_not_held_against_a_published_model() -> None:
+    shape = next(fix.words for fix in FIXES if fix.group == HERE)
+    dense = next(fix for fix in FIXES if fix.unless)
+    row = replace(WRONG, variant="some/model", published=True, restored_by=(shape, dense.words), config={})
+    assert reaching(row) == (dense.words,)
+    asked = replace(row, config={dense.unless: 3})
+    assert reaching(asked) == ()
+    assert "agrees (set aside, " in published_lines([asked])[-2]
+    assert "differs until" in published_lines([row])[-2]
+    assert not any(one.affected for one in defects([asked]))
 
 
 def test_every_fix_is_of_one_kind_and_said_once() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from upstream_fixes import FIXES, GROUPS
+from upstream_fixes import FIXES, GROUPS, HERE
 from upstream_rows import Row, told
 
 
@@ -27,7 +27,9 @@ class Defect:
     @property
     def affected(self) -> tuple[str, ...]:
         """Published models that differ because of it with the numbers of their own config."""
-        return tuple(sorted({row.variant for row in self.rows if row.published}))
+        return tuple(
+            sorted({row.variant for row in self.rows if row.published and set(self.words) & set(reaching(row))})
+        )
 
     def models(self, source: str) -> int:
         """Models of default configs and their variants that it was confirmed in."""
@@ -37,6 +39,12 @@ class Defect:
     def silent(self) -> int:
         """Those of them, wherever measured, that load and write back exactly and compute something else."""
         return sum(row.silent and not row.published for row in self.rows)
+
+
+def reaching(row: Row) -> tuple[str, ...]:
+    """The fixes that a published model needs for its own sake, not for its toy's or this transformers'."""
+    own = {fix.words for fix in FIXES if fix.group != HERE and fix.unless not in (row.config or {})}
+    return tuple(words for words in row.restored_by if words in own)
 
 
 def kinds(rows: Sequence[Row]) -> list[Defect]:
@@ -114,3 +122,34 @@ def _kind(one: Defect, sources: Sequence[str], rows: Sequence[Row]) -> str:
 
 def _reach(one: Defect) -> str:
     return ", ".join(f"`{name}`" for name in one.affected)
+
+
+def published_lines(rows: Sequence[Row]) -> list[str]:
+    """The models whose config is at hand, measured as they are configured; `rows` are all rows."""
+    rows = [row for row in rows if row.published]
+    if not rows:
+        return []
+    return [
+        "## Published models with their own numbers",
+        "",
+        "The toy keeps every scalar of the published config and only shrinks its sizes: a difference here is one that",
+        "the checkpoint has as transformers reads it, while what unusual numbers show above may be asleep in it. It stays shorter",
+        "than windows and original lengths of thousands of tokens.",
+        "",
+        "| Source | Model | Type | Logits, max abs | Round trip | Verdict |",
+        "| --- | --- | --- | ---: | --- | --- |",
+        *(told(row.source, row.variant, row.model_type, *_verdict(row)) for row in rows),
+        "",
+    ]
+
+
+def _verdict(row: Row) -> tuple[str, str, str]:
+    logits = "" if row.logits_max_abs is None else f"{row.logits_max_abs:.1e}"
+    if row.outcome == "passes":
+        return logits, row.round_trip, "agrees"
+    if not row.restored_by:
+        return logits, row.round_trip, f"{row.outcome}: {row.reason}"
+    own = reaching(row)
+    others = "; ".join(words for words in row.restored_by if words not in own)
+    aside = f" (set aside, for no fault of the bridge on it: {others})" if others else ""
+    return logits, row.round_trip, f"differs until: {'; '.join(own)}{aside}" if own else f"agrees{aside}"

@@ -201,6 +201,7 @@ FIXES: tuple[Fix, ...] = (
         "the number of dense layers comes from mlp_layer_types, as in transformers' config",
         NAMES,
         before="config.first_k_dense_replace = config.mlp_layer_types.count('dense')",
+        unless="first_k_dense_replace",
     ),
     Fix(
         ("glm_moe_dsa",),
@@ -235,6 +236,12 @@ FIXES: tuple[Fix, ...] = (
         EPSILON,
         "after_build(provider, lambda name, part: name.endswith('mixer.norm')"
         " and setattr(part, 'eps', provider.layernorm_epsilon))",
+    ),
+    Fix(
+        ("minimax_m2",),
+        "whole heads are rotated: transformers' class does not read rotary_dim",
+        HERE,
+        "provider.rotary_percent = 1.0",
     ),
     Fix(
         ("falcon_h1",),
@@ -277,7 +284,8 @@ NOTES: tuple[tuple[str, str], ...] = (
     (
         "glm_moe_dsa",
         "The bridge reads `indexer_rope_interleave` and `first_k_dense_replace`; transformers' class does not have the"
-        " first, and its code goes by `mlp_layer_types`.",
+        " first, and its code goes by `mlp_layer_types`. GLM-5's own config says that the indexer rotates interleaved,"
+        " and transformers rotates halves: they disagree, and which of them is right is for its publisher to say.",
     ),
     (
         "deepseek_v4",

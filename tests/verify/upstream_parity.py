@@ -23,7 +23,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "verify")]
 
-from upstream_defects import defect_data, defect_lines  # noqa: E402
+from upstream_defects import defect_data, defect_lines, published_lines  # noqa: E402
 from upstream_fixes import NOTES  # noqa: E402
 from upstream_measure import Upstream, fixed, measure, with_own_scalars  # noqa: E402
 from upstream_rows import Row, Unmeasured, add_row, data, page, read_rows  # noqa: E402
@@ -159,7 +159,10 @@ def main(arguments: list[str]) -> int:
         docs = ROOT / "docs"
         found = data(rows, left, versions) | {"defects": defect_data(rows)}
         run_folder.write_atomically(docs / "upstream-parity.json", json.dumps(found, indent=1) + "\n")
-        run_folder.write_atomically(docs / "upstream-parity.md", page(rows, left, versions, NOTES, defect_lines(rows)))
+        run_folder.write_atomically(
+            docs / "upstream-parity.md",
+            page(rows, left, versions, NOTES, [*defect_lines(rows), *published_lines(rows)]),
+        )
     print(f"{sum(row.outcome == 'passes' for row in rows)} of {len(rows)} pass")
     return 0
 

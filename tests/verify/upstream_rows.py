@@ -103,12 +103,11 @@ def page(
 ) -> str:
     """The Markdown page; `found` are the lines on the defects themselves."""
     lines = ["# Parity of Megatron-Bridge's own integrations", ""]
-    published, rows = ([row for row in rows if row.published == wanted] for wanted in (True, False))
+    rows = [row for row in rows if not row.published]
     for source in dict.fromkeys(row.source for row in rows):
         lines += _summary(source, [row for row in rows if row.source == source], left, versions[source])
     lines += [
         *found,
-        *_published(published),
         "## How it was measured",
         "",
         "Each toy has two variants whose every scalar is unusual (see [checks.md](checks.md)): what fails here may be",
@@ -209,31 +208,6 @@ def _failing(row: Row) -> str:
     own = f"{row.own_scalars:.1e}" if isinstance(row.own_scalars, float) else row.own_scalars or ""
     figures = (logits, own) if row.variant == "base" else (row.variant, logits)
     return told(row.source, row.model_type, *figures, row.round_trip, where, cause, confirmed)
-
-
-def _published(rows: Sequence[Row]) -> list[str]:
-    """Models whose config is at hand, measured as they are configured."""
-    if not rows:
-        return []
-    return [
-        "## Published models with their own numbers",
-        "",
-        "The toy keeps every scalar of the published config and only shrinks its sizes: a difference here is one that",
-        "the checkpoint has, while what unusual numbers show above may be asleep in it.",
-        "",
-        "| Source | Model | Type | Logits, max abs | Round trip | Verdict |",
-        "| --- | --- | --- | ---: | --- | --- |",
-        *(told(row.source, row.variant, row.model_type, *_verdict(row)) for row in rows),
-        "",
-    ]
-
-
-def _verdict(row: Row) -> tuple[str, str, str]:
-    logits = "" if row.logits_max_abs is None else f"{row.logits_max_abs:.1e}"
-    if row.outcome == "passes":
-        return logits, row.round_trip, "agrees"
-    why = f"differs until: {'; '.join(row.restored_by)}" if row.restored_by else f"{row.outcome}: {row.reason}"
-    return logits, row.round_trip, why
 
 
 def _passing(rows: Sequence[Row]) -> list[str]:

@@ -115,6 +115,8 @@ class Fix:
     """Empty: all."""
     but: tuple[str, ...] = ()
     """Types and variants that another row is for."""
+    unless: str = ""
+    """A key: a published config that has it is not the one that this is about, whatever its toy shows."""
 
     def applies(self, model_type: str, variant: str) -> bool:
         """Whether it is worth trying on that model."""
