@@ -143,6 +143,10 @@ def _names_of_template(made: Design, own_template: str, local: set[str], here: s
     if converters.stacked:
         for name in ("convert_to_hf_prefix", "get_mca_moe_index", "get_mca_weight_prefix"):
             yield parent + "converter.convert_utils", name
+    lora = _lora(made)
+    if lora and lora["others"] != lora["own"]:
+        for name in ("CopyConverOp", "RenameConverOp"):
+            yield parent + "converter.template", name
     for row in converters.operations:
         own = row.name in local
         yield (f"{here}converters_{made.names.stem}" if own else parent + "converter.template"), row.name

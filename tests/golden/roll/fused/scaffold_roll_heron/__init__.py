@@ -5,7 +5,7 @@
 from mcore_adapter.models.auto.config_auto import register_config
 from mcore_adapter.models.auto.modeling_auto import register_model
 from mcore_adapter.models.converter.dist_converter import default_dist_config, register_dist_config
-from mcore_adapter.models.converter.template import RenameConverOp, Template, register_template
+from mcore_adapter.models.converter.template import CopyConverOp, RenameConverOp, Template, register_template
 from mcore_adapter.models.model_config import McaModelConfig
 from mcore_adapter.models.model_factory import McaGPTModel
 from scaffold_roll_heron.converters_heron import FusedGateUpConverOp, FusedQKVConverOp
@@ -18,9 +18,12 @@ class HeronTemplate(Template):
         """The operation of an adapter: B has the rows of the weight, and A is the same for all that is fused."""
         weight, adapter = name[: name.find(".lora")] + ".weight", name[name.find(".lora") :]
         op = self.get_conver_op(weight, pattern_to_conver_ops)
-        if ".lora_A." in name or not isinstance(op, (FusedQKVConverOp, FusedGateUpConverOp)):
+        if not isinstance(op, (FusedQKVConverOp, FusedGateUpConverOp)):
             return super().get_lora_conver_op(name, pattern_to_conver_ops, lora_rank)
-        return type(op)(
+        kind = type(op)
+        if adapter.startswith(".lora_A."):
+            kind = RenameConverOp if len(op.hf_names) == 1 else CopyConverOp
+        return kind(
             hf_names=[hf_name.replace(".weight", adapter) for hf_name in op.hf_names],
             mca_names=[mca_name.replace(".weight", adapter) for mca_name in op.mca_names],
             _mca_config=op.mca_config,
