@@ -264,7 +264,7 @@ CHECKS: tuple[CheckKind, ...] = (
     ),
     CheckKind(
         "saved.exact",
-        "A checkpoint that Megatron-Bridge saved is loaded in another process and exported as it was imported.",
+        "A checkpoint that the target saved is loaded in another process and exported as it was imported.",
         "Checkpoints of optimizers.",
         "bitwise",
         "Saving only moves numbers.",

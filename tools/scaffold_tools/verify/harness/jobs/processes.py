@@ -77,11 +77,11 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
     if request["layouts"]:
         checks.done += _sharded(_layouts(request["layouts"], own or toy), toy, own or toy, subject)
     if request.get("saved"):
-        _saved(subject, checks)
+        saved(subject, checks)
         if not (hindrance(SAVING, toy) or (own and hindrance(SAVING, own))):
-            _resharded(subject, fitted(SAVING, toy), checks)
+            resharded(subject, fitted(SAVING, toy), checks)
     if request.get("trained"):
-        _trained(subject, checks)
+        trained(subject, checks)
     return {"checks": checks.done, "environment": versions()}
 
 
@@ -91,7 +91,7 @@ def _subject(request: dict[str, Any], workdir: Path) -> Subject:
     return Subject(
         folder=reference.folder,
         model=reference.model,
-        tokens=_unpadded(reference.tokens, reference.model),
+        tokens=unpadded(reference.tokens, reference.model),
         vocabulary=reference.logits.shape[-1],
         limit=reference.limit,
         trust_remote_code=bool(request.get("trust_remote_code")),
@@ -99,7 +99,7 @@ def _subject(request: dict[str, Any], workdir: Path) -> Subject:
     )
 
 
-def _unpadded(tokens: torch.Tensor, model: Any) -> torch.Tensor:
+def unpadded(tokens: torch.Tensor, model: Any) -> torch.Tensor:
     """Tokens without those that torch's embeddings take for padding, to which nothing flows back."""
     for module in model.modules():
         if isinstance(module, torch.nn.Embedding) and module.padding_idx is not None:
@@ -166,7 +166,7 @@ def _split(layout: Layout, subject: Subject, checks: Checks) -> None:
     checks.add("sharded.gradients", **_figure([worst["gradients"]], GRADIENTS), detail=detail)
 
 
-def _saved(subject: Subject, outer: Checks) -> None:
+def saved(subject: Subject, outer: Checks) -> None:
     """Written by one process, read by another."""
     progress.say("processes: saved and loaded")
     clock, checks = Clock(), Checks("one process")
@@ -178,7 +178,7 @@ def _saved(subject: Subject, outer: Checks) -> None:
     outer.done += checks.done
 
 
-def _resharded(subject: Subject, layout: Layout, outer: Checks) -> None:
+def resharded(subject: Subject, layout: Layout, outer: Checks) -> None:
     """Written by several processes, read by one."""
     clock, checks = Clock(), Checks(f"{layout.name} to one process")
     if _ran(partial(work_write, subject, layout), layout.processes, RESHARDED, subject, checks) is not None:
@@ -188,7 +188,7 @@ def _resharded(subject: Subject, layout: Layout, outer: Checks) -> None:
     outer.done += checks.done
 
 
-def _trained(subject: Subject, outer: Checks) -> None:
+def trained(subject: Subject, outer: Checks) -> None:
     """Some steps on one process."""
     progress.say("processes: trained")
     clock, checks = Clock(), Checks("one process")
@@ -240,8 +240,9 @@ def _ran(
     try:
         return run_ranks(count, work, subject.timeout)
     except RankFailed as failed:
-        if failed.reason == "refused":
-            checks.skip(order[:1], f"refused: {failed.message}")
+        limit = f"refused: {failed.message}" if failed.reason == "refused" else subject.named_limit(failed.message)
+        if limit:
+            checks.skip(order[:1], limit)
             return None
         reached = [name for name in order if name in failed.stages]
         broke = reached[0] if reached else order[0]

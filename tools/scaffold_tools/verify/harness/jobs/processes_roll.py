@@ -1,4 +1,4 @@
-"""The job that splits a toy over processes as ROLL does, in the splits that were asked for."""
+"""The job that takes a toy in mcore_adapter through processes of their own: split, saved and loaded, trained."""
 
 from __future__ import annotations
 
@@ -12,20 +12,19 @@ from checks.reference import make_reference
 from checks.weights import load_saved
 from echo import versions
 from mca.checkout import loaded_type, register, use_checkout
-from mca.spread import choose, spread
+from mca.spread import choose, numbers_of, spread, uneven
+from mca.subject import RollSubject
 from mca.toy import Toy
 from mcore.no_cuda import neutralise
-from ranks.layouts import LAYERS_MULTIPLE
+from processes import SAVING, SECONDS, resharded, saved, trained, unpadded
+from ranks.layouts import LAYERS_MULTIPLE, fitted, hindrance
 from verify_roll import SPLIT, preload
 
 __all__ = ["preload", "run"]
 
-LEFT_OUT = ("saved.exact", "saved.logits", "trained.gradients", "trained.loss", "trained.logits")
-"""ROLL saves and trains with trainers of its own, which want a cluster."""
-
 
 def run(request: dict[str, Any]) -> dict[str, Any]:
-    """Split one toy.
+    """Take one toy through processes of their own.
 
     Args:
         request: as for the job `processes`; `integration` also has `framework`.
@@ -45,6 +44,29 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
         whole = request | {"layers_multiple": LAYERS_MULTIPLE}
         reference = make_reference(whole, SPLIT, workdir / "toy-processes", Checks(""))
         toy = Toy(reference, model_type, load_saved(reference.folder))
-        checks.done += spread(toy, choose(toy, request["layouts"]))
-    checks.skip(LEFT_OUT, "not measured for ROLL")
+        if request["layouts"]:
+            checks.done += spread(toy, choose(toy, request["layouts"]))
+        _alone(request, toy, checks)
     return {"checks": checks.done, "environment": versions()}
+
+
+def _alone(request: dict[str, Any], toy: Toy, checks: Checks) -> None:
+    """Written and read again, and trained, as every target's toy is; records `saved.*` and `trained.*`."""
+    reference = toy.reference
+    subject = RollSubject(
+        folder=reference.folder,
+        model=reference.model,
+        tokens=unpadded(reference.tokens, reference.model),
+        vocabulary=reference.logits.shape[-1],
+        limit=reference.limit,
+        trust_remote_code=bool(request.get("trust_remote_code")),
+        timeout=float(request.get("seconds") or SECONDS),
+        model_type=toy.model_type,
+    )
+    numbers, vocabulary = numbers_of(toy)
+    if request.get("saved"):
+        saved(subject, checks)
+        if not (hindrance(SAVING, numbers) or uneven(SAVING, numbers, vocabulary)):
+            resharded(subject, fitted(SAVING, numbers), checks)
+    if request.get("trained"):
+        trained(subject, checks)

@@ -131,9 +131,10 @@ def watched(template: Any, seen: Seen) -> Iterator[None]:
     def init(self: Any, *args: Any, **kwargs: Any) -> None:
         make(self, *args, **kwargs)
         seen.built = True
+        # Now and not later: what is read from a distributed checkpoint lies in the parameters before it is loaded.
+        seen.count = sum(fill_with_nan(model) for model in self.models)
 
     def load_state_dict(self: Any, state: Any, strict: bool = True) -> Any:
-        seen.count = sum(fill_with_nan(model) for model in self.models)
         missing, unexpected = into(self, state, strict=False)
         seen.missing = tuple(name for name in missing if not name.endswith("._extra_state"))
         seen.unexpected = tuple(unexpected)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,25 @@ class Subject:
 
         return AutoBridge.from_hf_pretrained(str(self.folder), trust_remote_code=self.trust_remote_code)
 
+    def named_limit(self, message: str) -> str:
+        """What the target's own code does not do, whatever an integration says, where an error shows that; else ""."""
+        return ""
+
+    def part(self, layout: Layout, say_import: Callable[[], None]) -> Part:
+        """One rank's part of the model with its weights, NaN where nothing filled them.
+
+        Args:
+            say_import: called between building and importing.
+        """
+        auto_bridge = self.bridge()
+        part = build_part(auto_bridge, layout)
+        say_import()
+        for chunk in part.inner():
+            fill_with_nan(chunk)
+        with OnCpu():
+            auto_bridge.load_hf_weights(part.chunks)
+        return part
+
 
 def ready(subject: Subject, layout: Layout, rank: int, say: Say, kind: str) -> Part:
     """This rank's part of the model with its weights, NaN where nothing filled them.
@@ -51,14 +71,7 @@ def ready(subject: Subject, layout: Layout, rank: int, say: Say, kind: str) -> P
     """
     say(f"{kind}.build")
     join(layout, rank, subject.meeting(kind, layout), subject.timeout)
-    auto_bridge = subject.bridge()
-    part = build_part(auto_bridge, layout)
-    say(f"{kind}.import")
-    for chunk in part.inner():
-        fill_with_nan(chunk)
-    with OnCpu():
-        auto_bridge.load_hf_weights(part.chunks)
-    return part
+    return subject.part(layout, lambda: say(f"{kind}.import"))
 
 
 def largest(found: torch.Tensor, wanted: torch.Tensor) -> float | str:
