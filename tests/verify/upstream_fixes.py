@@ -291,8 +291,15 @@ NOTES: tuple[tuple[str, str], ...] = (
         "deepseek_v4",
         "Open, and not for this machine's sake. The bridge takes YaRN for granted, which transformers' default config"
         " does not have; given a factor of one it stops at `dsv4_hybrid`, an attention that neither megatron-core"
-        " 0.19.2 nor the Megatron-LM that main pins can build, nor its main branch of 2026-08-22. It takes a core that"
-        " has it; nothing can be said of the numbers before.",
+        " 0.19.2 nor the Megatron-LM that main pins can build, nor its main branch of 2026-08-22. On the dev branch of"
+        " 2026-08-21 (d48bd6be) it is built, and then asks for tensors by the names of the publisher's own files"
+        " (`embed.weight`, `layers.0.hc_ffn_scale`), which transformers' class does not write: that takes another"
+        " mapping, not a line or two. Nothing can be said of its numbers.",
+    ),
+    (
+        "minimax_m2",
+        "MiniMax-M2.5 rotates half of each head by `rotary_dim`, which the bridge follows and transformers 5.12.1 does"
+        " not read: the difference on that model is not the bridge's.",
     ),
     (
         "falcon_h1",
