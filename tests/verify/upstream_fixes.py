@@ -208,6 +208,7 @@ FIXES: tuple[Fix, ...] = (
         "a key is read that transformers' config does not have; its indexer rotates by halves",
         NAMES,
         before="config.indexer_rope_interleave = False",
+        unless="indexer_rope_interleave",
     ),
     Fix(
         ("gemma4_text",),
