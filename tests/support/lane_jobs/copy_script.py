@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import resource
 import shutil
 import sys
 import threading
@@ -175,29 +173,7 @@ def memory(script: ModuleType, folder: Path) -> dict[str, Any]:
     return {"weights": max(0, peak - before) * 1024 / (2 * one), "shard": 24}
 
 
-def faults() -> int:
-    """Page faults of 64 MB that were taken and given back before."""
-    for _ in range(2):
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-        taken = b"x" * (64 << 20)
-        del taken
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-
-
-def kept(script: ModuleType, folder: Path) -> dict[str, Any]:
-    """Page faults with memory as glibc has it, and after the script's word to it: in a process that ends there."""
-    reading, writing = os.pipe()
-    if os.fork() == 0:
-        found = [faults()]
-        script.keep_freed_memory()
-        os.write(writing, json.dumps([*found, faults()]).encode())
-        os._exit(0)
-    os.wait()
-    before, after = json.loads(os.read(reading, 100))
-    return {"before": before, "after": after}
-
-
-SCENES = {"whole": whole, "resumed": resumed, "apart": apart, "damaged": damaged, "memory": memory, "kept": kept}
+SCENES = {"whole": whole, "resumed": resumed, "apart": apart, "damaged": damaged, "memory": memory}
 
 
 def run(request: dict[str, Any]) -> dict[str, Any]:
