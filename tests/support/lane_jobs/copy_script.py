@@ -173,7 +173,24 @@ def memory(script: ModuleType, folder: Path) -> dict[str, Any]:
     return {"weights": max(0, peak - before) * 1024 / (2 * one), "shard": 24}
 
 
-SCENES = {"whole": whole, "resumed": resumed, "apart": apart, "damaged": damaged, "memory": memory}
+def reused(script: ModuleType, folder: Path) -> dict[str, Any]:
+    """Weights of several sizes whose results take each other's memory."""
+    tensors: Tensors = {}
+    expected: Tensors = {}
+    for number in range(24):
+        name = NAME.format(number)
+        codes, scale = weight(48 if number % 3 else 32, 72 + number % 2)
+        tensors |= {name: codes, f"{name}_scale_inv": scale}
+        wide = scale.repeat_interleave(16, 0).repeat_interleave(24, 1)[: len(codes), : codes.shape[1]]
+        expected[name] = (codes.float() * wide).bfloat16()
+    source = checkpoint(folder / "source", {"model-0.safetensors": tensors})
+    script.convert(source, folder / "copy", workers=2)
+    found = load_file(folder / "copy" / "model-0.safetensors")
+    wrong = [name for name, tensor in expected.items() if not torch.equal(found[name], tensor)]
+    return {"wrong": wrong, "spare": len(script.SPARE)}
+
+
+SCENES = {"whole": whole, "resumed": resumed, "apart": apart, "damaged": damaged, "memory": memory, "reused": reused}
 
 
 def run(request: dict[str, Any]) -> dict[str, Any]:

@@ -68,3 +68,8 @@ def test_what_is_damaged_is_refused_and_named(kind: str, said: str, scenes: dict
 
 def test_memory_is_that_of_few_tensors_whatever_the_size_of_the_shard(scenes: dict[str, Any]) -> None:
     assert scenes["memory"]["weights"] < scenes["memory"]["shard"] / 3
+
+
+def test_results_that_take_the_memory_of_others_are_their_own(scenes: dict[str, Any]) -> None:
+    assert scenes["reused"]["wrong"] == []
+    assert scenes["reused"]["spare"] > 0
