@@ -46,6 +46,17 @@ def test_one_bridge_is_proven_for_sizes_with_other_flags(
         assert checks and all(check.status == "passed" for check in checks) == right, checks
 
 
+def test_flags_that_transformers_refuses_leave_the_model_proven(
+    lane: LaneSession, blueprints: dict[str, Blueprint], tmp_path: Path
+) -> None:
+    refused = {"num_attention_heads": "many"}
+    found = proof(lane, blueprints["qwen3_moe"], CONFIGS["qwen3_moe"], tmp_path, variants=("a",), switched=refused)
+    checks = [check for check in found.checks if check.toy == "canary-switched"]
+    assert found.proven
+    assert {check.status for check in checks} == {"skipped"}
+    assert "transformers does not run with {'num_attention_heads': 'many'}" in checks[0].detail
+
+
 WRONG: tuple[tuple[str, str, Any], ...] = (
     ("qwen3_moe", "moe.renormalise", False),
     ("qwen3_moe", "moe.layers", [True] * 4),
