@@ -16,7 +16,7 @@ from rich.text import Text
 from scaffold.console import rich_console
 
 if TYPE_CHECKING:
-    from scaffold_tools.blueprint.facts import Evidence
+    from scaffold_tools.classify.evidence import Evidence
     from scaffold_tools.classify.model import Classification
     from scaffold_tools.classify.quantisation import Quantisation
     from scaffold_tools.source.inventory import Source

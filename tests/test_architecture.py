@@ -27,6 +27,7 @@ ALLOWED = {
 CONTRACT = {
     "scaffold_tools.blueprint.facts",
     "scaffold_tools.blueprint.vocabulary",
+    "scaffold_tools.classify.evidence",
     "scaffold_tools.source.trust",
     "scaffold_tools.verify.evidence",
 }

@@ -5,17 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from scaffold_tools.blueprint.facts import (
-    Blueprint,
-    Const,
-    Evidence,
-    Expression,
-    Fact,
-    KeyUse,
-    Product,
-    TensorRole,
-    Term,
-)
+from scaffold_tools.blueprint.facts import Blueprint, Const, Expression, Fact, KeyUse, Product, TensorRole, Term
+from scaffold_tools.classify.evidence import Evidence
 
 _WHY = (Evidence("code", "written by hand"),)
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from scaffold_tools.blueprint.facts import Blueprint, Evidence, Fact, Gap, KeyUse, LayerKind, TensorRole
+from scaffold_tools.blueprint.facts import Blueprint, Fact, Gap, KeyUse, LayerKind, TensorRole
 from scaffold_tools.blueprint.fallback import declared_facts, named_roles
 from scaffold_tools.blueprint.foreign import find_foreign, without_layers
 from scaffold_tools.blueprint.keys import account
@@ -27,6 +27,7 @@ from scaffold_tools.blueprint.roles import agreed_packings, derive_roles, patter
 from scaffold_tools.blueprint.rope_sets import derive_rope
 from scaffold_tools.blueprint.stored import derive_stored, stored_gaps, without_quantisation
 from scaffold_tools.blueprint.switches import derive_switches
+from scaffold_tools.classify.evidence import Evidence
 from scaffold_tools.errors import BadInput
 from scaffold_tools.source.inventory import Inventory
 

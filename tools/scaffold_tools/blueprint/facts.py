@@ -10,17 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from scaffold_tools.classify.evidence import Evidence
+
 Certainty = Literal["measured", "constrained", "declared", "assumed"]
 """measured: a probe ran the code. constrained: tensor names or shapes force it. declared: a config key says so.
 assumed: the field's common default, nothing contradicts it."""
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """Why a fact is believed."""
-
-    source: Literal["key", "tensor", "probe", "code", "parity"]
-    detail: str
 
 
 @dataclass(frozen=True)

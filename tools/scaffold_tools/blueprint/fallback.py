@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from scaffold_tools.blueprint.facts import Const, Evidence, Fact, Gap, Product, TensorRole, Term
+from scaffold_tools.blueprint.facts import Const, Fact, Gap, Product, TensorRole, Term
 from scaffold_tools.blueprint.measured import Draft
 from scaffold_tools.blueprint.roles import Roles, matcher, pattern_of
 from scaffold_tools.blueprint.rules import CURVES, RULES
+from scaffold_tools.classify.evidence import Evidence
 from scaffold_tools.source.inventory import Inventory, TensorInfo
 
 

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from scaffold_tools.blueprint.expressions import same
-from scaffold_tools.blueprint.facts import Const, Evidence, Fact, Gap
+from scaffold_tools.blueprint.facts import Const, Fact, Gap
 from scaffold_tools.blueprint.measured import Draft
+from scaffold_tools.classify.evidence import Evidence
 
 OWN_FACTS = frozenset({"head_dim", "attention.scale"})
 """Facts that are derived here where the attention is latent: no key need hold them."""

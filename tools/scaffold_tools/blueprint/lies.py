@@ -7,9 +7,10 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from scaffold_tools.blueprint.expressions import is_number, keys_of, same, shown
-from scaffold_tools.blueprint.facts import Evidence, Fact, Gap, Product, TensorRole
+from scaffold_tools.blueprint.facts import Fact, Gap, Product, TensorRole
 from scaffold_tools.blueprint.measured import Draft
 from scaffold_tools.blueprint.rules import RULES
+from scaffold_tools.classify.evidence import Evidence
 from scaffold_tools.source.inventory import Inventory
 
 SHARED = ("moe.", "mla.", "mamba.", "delta.", "qk_norm.", "selective.", "short_conv.", "attention.temperature")

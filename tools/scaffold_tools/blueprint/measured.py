@@ -19,8 +19,9 @@ from scaffold_tools.blueprint.expressions import (
     same,
     shown,
 )
-from scaffold_tools.blueprint.facts import Const, Evidence, Expression, Fact, Gap, Product, Term
+from scaffold_tools.blueprint.facts import Const, Expression, Fact, Gap, Product, Term
 from scaffold_tools.blueprint.rules import CURVES, OWN, RULES, FactRule
+from scaffold_tools.classify.evidence import Evidence
 
 SOME_MODELS = (
     *("qk_norm.", "attention.sinks", "mla.", "moe.", "delta.", "mamba.", *(f"{kind}." for kind in OWN)),

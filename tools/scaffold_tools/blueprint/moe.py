@@ -15,9 +15,10 @@ from scaffold_tools.blueprint.expressions import (
     plain_key,
     shown,
 )
-from scaffold_tools.blueprint.facts import Const, Evidence, Expression, Fact, Gap, Product, TensorRole, Term
+from scaffold_tools.blueprint.facts import Const, Expression, Fact, Gap, Product, TensorRole, Term
 from scaffold_tools.blueprint.layer_rules import SORTS, fit
 from scaffold_tools.blueprint.measured import Draft, toys_of
+from scaffold_tools.classify.evidence import Evidence
 
 CHOICES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("moe.score", "scoring_func", ("softmax", "sigmoid", "sqrtsoftplus")),

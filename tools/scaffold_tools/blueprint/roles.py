@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
 
-from scaffold_tools.blueprint.facts import Evidence, Gap, TensorRole
+from scaffold_tools.blueprint.facts import Gap, TensorRole
+from scaffold_tools.classify.evidence import Evidence
 from scaffold_tools.source.inventory import TensorInfo
 
 NUMBER = re.compile(r"(?<=\.)\d+(?=\.|$)")

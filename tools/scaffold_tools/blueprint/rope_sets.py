@@ -9,9 +9,10 @@ from dataclasses import asdict
 from typing import Any
 
 from scaffold_tools.blueprint.expressions import Toys, evaluate, fit_layers, fit_number, is_number, plain_key, raised
-from scaffold_tools.blueprint.facts import Const, Evidence, Expression, Fact, Gap, Product, Term
+from scaffold_tools.blueprint.facts import Const, Expression, Fact, Gap, Product, Term
 from scaffold_tools.blueprint.measured import Draft, toys_of
 from scaffold_tools.blueprint.rope import Setting, agrees, base_table, table
+from scaffold_tools.classify.evidence import Evidence
 
 ROPE_KEYS = ("rope_parameters", "rope_scaling", "rope_theta")
 ORIGINAL = "original_max_position_embeddings"

@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from scaffold_tools.blueprint.expressions import same
-from scaffold_tools.blueprint.facts import Const, Evidence, Expression, Fact, Product, Switch, TensorRole, Term
+from scaffold_tools.blueprint.facts import Const, Expression, Fact, Product, Switch, TensorRole, Term
 from scaffold_tools.blueprint.roles import derive_roles
 from scaffold_tools.blueprint.rules import RULES
+from scaffold_tools.classify.evidence import Evidence
 
 
 def derive_switches(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from scaffold_tools.blueprint.facts import Evidence
+from scaffold_tools.classify.evidence import Evidence
 from scaffold_tools.classify.signals import Signals
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from scaffold_tools.blueprint.facts import Evidence
 from scaffold_tools.classify.claims import Claim, Disagreement, Rule, gather, weigh
+from scaffold_tools.classify.evidence import Evidence
 from scaffold_tools.classify.keys import find
 from scaffold_tools.classify.signals import (
     AUDIO_CONFIGS,

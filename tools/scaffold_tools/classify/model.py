@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from scaffold_tools.blueprint.facts import Evidence
 from scaffold_tools.classify.claims import Claim, Disagreement
+from scaffold_tools.classify.evidence import Evidence
 from scaffold_tools.classify.keys import KnownKey, UnknownKey, find, read_keys
 from scaffold_tools.classify.layers import LayerPattern, layer_disagreements, layer_patterns
 from scaffold_tools.classify.modality import DECODER_ONLY, modality_claim

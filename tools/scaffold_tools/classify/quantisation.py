@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from scaffold_tools.blueprint.facts import Evidence
 from scaffold_tools.classify.claims import Disagreement
+from scaffold_tools.classify.evidence import Evidence
 from scaffold_tools.classify.quant_declared import Declared, declarations
 from scaffold_tools.classify.quant_stored import Stored, modules, stored_formats
 from scaffold_tools.classify.signals import Signals

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from scaffold_tools.blueprint.facts import Evidence
 from scaffold_tools.classify.claims import Claim, Disagreement, Rule, gather, weigh
+from scaffold_tools.classify.evidence import Evidence
 from scaffold_tools.classify.keys import find
 from scaffold_tools.classify.signals import Signals
 from scaffold_tools.classify.values import as_int, clean, index_ranges, short
