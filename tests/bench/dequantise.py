@@ -166,8 +166,8 @@ def measure(form: Form, folder: Path, weights: int, times: int) -> dict[str, Any
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()), help="on the disk to measure")
-    parser.add_argument("--weights", type=int, default=36, help="weights of 59 million numbers each")
-    parser.add_argument("--times", type=int, default=3)
+    parser.add_argument("--weights", type=int, default=16, help="weights of 59 million numbers each")
+    parser.add_argument("--times", type=int, default=8, help="turns, of which the best counts")
     parser.add_argument("--format", action="append", help="only these")
     parser.add_argument("--write", action="store_true", help="into docs/dequantise-speed.json")
     asked = parser.parse_args()
