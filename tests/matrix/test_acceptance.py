@@ -31,7 +31,7 @@ def checked(outcome: Outcome) -> Evidence:
     left = {check.name for check in evidence.checks if check.status != "passed"}
     assert left <= {"generation.real"}, left  # weights without a tokenizer
     logits = {check.toy: check.value for check in evidence.checks if check.name == "logits.max_abs"}
-    assert set(logits) == {"canary-a", "canary-b"}
+    assert {"canary-a", "canary-b"} <= set(logits) <= {"canary-a", "canary-b", "canary-switched"}
     assert all(isinstance(value, float) and value < 1e-4 for value in logits.values())
     assert evidence.bridge.startswith(f"{outcome.package}.")
     return evidence

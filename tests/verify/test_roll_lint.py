@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 import re
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -86,10 +87,11 @@ PROJECTION = "decoder.layers.0.self_attention.linear_proj"
 NORM = "decoder.final_layernorm.weight"
 
 
-def _distributed(**rules: list[str]) -> list[str]:
+def _distributed(declared: Mapping[str, int] | None = None, **rules: list[str]) -> list[str]:
     split = Parameter(tensor_model_parallel=True, partition_dim=1)
     model = Model({f"{PROJECTION}.weight": split, NORM: Parameter()}, {PROJECTION: "row"})
-    wrong, total = undistributed(SimpleNamespace(model=model, config=Config()), Converter(**rules))  # type: ignore[arg-type]
+    loaded: Any = SimpleNamespace(model=model, config=Config())
+    wrong, total = undistributed(loaded, Converter(**rules), declared or {})
     assert total == 2
     return wrong
 
@@ -165,3 +167,11 @@ def test_an_operation_that_waits_for_a_tensor_in_vain_is_named() -> None:
 def test_an_operation_for_what_the_model_does_not_have_is_counted_and_no_mistake() -> None:
     bias = Operation([".mlp.down_proj.bias"], [".mlp.linear_fc2.bias"])
     assert _converted(DOWN, bias, hf={".mlp.down_proj.weight"}, mca={".mlp.linear_fc2.weight"}) == ([], 1, 2)
+
+
+def test_an_axis_that_only_a_checkpoint_is_told_counts() -> None:
+    """Offsets of softmax and buffers are split without a mark."""
+    assert _distributed({NORM: 0}, **RIGHT) == [f"{NORM} is shared out whole, its module splits axis 0"]
+    split = RIGHT | {"duplicated_weights": [], "column_parallel_weights": [NORM]}
+    assert _distributed({NORM: 0}, **split) == []
+    assert _distributed(**split) != []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ def lint(loaded: Loaded, checks: Checks) -> None:
     checks.add("lint.fields", not fields, value=f"{told - len(fields)}/{told}", threshold="all", detail=detail)
     from mcore_adapter.models.converter.dist_converter import DistConverter
 
-    wrong, total = undistributed(loaded, DistConverter(loaded.config, revert=True))
+    wrong, total = undistributed(loaded, DistConverter(loaded.config, revert=True), declared_axes(loaded.model))
     checks.add(
         "lint.distribution",
         not wrong,
@@ -76,15 +76,16 @@ RULES: tuple[Rule, ...] = (
 )
 
 
-def undistributed(loaded: Loaded, converter: Any) -> tuple[list[str], int]:
+def undistributed(loaded: Loaded, converter: Any, declared: Mapping[str, int]) -> tuple[list[str], int]:
     """What is wrong with the rules of this model's parameters, and how many parameters there are.
 
     Args:
         loaded: the model.
         converter: ROLL's `DistConverter` for its config, on the way back.
+        declared: axes that parameters without a mark are split on, from `declared_axes`.
     """
     found: dict[str, None] = {}
-    count, declared = 0, declared_axes(loaded.model)
+    count = 0
     for name, parameter, owner in _parameters(loaded.model):
         count += 1
         pure = converter.get_pure_name(name)
