@@ -7,7 +7,7 @@ import json
 import shutil
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -190,7 +190,28 @@ def reused(script: ModuleType, folder: Path) -> dict[str, Any]:
     return {"wrong": wrong, "spare": len(script.SPARE)}
 
 
-SCENES = {"whole": whole, "resumed": resumed, "apart": apart, "damaged": damaged, "memory": memory, "reused": reused}
+def taken(script: ModuleType, folder: Path) -> dict[str, Any]:
+    """The same, with memory given away before it is written."""
+    right = script.dequantized
+
+    def early(*args: Any) -> Iterator[Any]:
+        found = []
+        for weight, tensor, size in right(*args):
+            script.SPARE.append(tensor.untyped_storage())
+            found.append((weight, tensor, size))
+        yield from found
+
+    script.dequantized = early  # type: ignore[attr-defined]
+    try:
+        return reused(script, folder)
+    finally:
+        script.dequantized = right  # type: ignore[attr-defined]
+
+
+SCENES = {
+    **{"whole": whole, "resumed": resumed, "apart": apart, "damaged": damaged, "memory": memory},
+    **{"reused": reused, "taken": taken},
+}
 
 
 def run(request: dict[str, Any]) -> dict[str, Any]:

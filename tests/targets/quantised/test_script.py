@@ -73,3 +73,7 @@ def test_memory_is_that_of_few_tensors_whatever_the_size_of_the_shard(scenes: di
 def test_results_that_take_the_memory_of_others_are_their_own(scenes: dict[str, Any]) -> None:
     assert scenes["reused"]["wrong"] == []
     assert scenes["reused"]["spare"] > 0
+
+
+def test_memory_that_is_given_away_too_early_is_seen(scenes: dict[str, Any]) -> None:
+    assert scenes["taken"]["wrong"]
