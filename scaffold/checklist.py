@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scaffold import links
+from scaffold.outcome import that_remain
 from scaffold_tools.blueprint.facts import Blueprint, Fact, Gap
 from scaffold_tools.source.inventory import Inventory
 from scaffold_tools.verify.evidence import Check, Evidence
@@ -116,7 +117,7 @@ def _summary(left: Collection[Gap], closed: Collection[Gap], evidence: Evidence 
     if evidence is None:
         return "Not verified yet: nothing below has been measured."
     where = f"on the {evidence.lane} lane with {evidence.bridge or 'no bridge'}"
-    remain = f"{len(left)} {'gap remains' if len(left) == 1 else 'gaps remain'}"
+    remain = that_remain(left)
     if not evidence.proven:
         return f"NOT proven: checks failed {where}." + (f" {remain.capitalize()}." if left else "")
     if left:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from scaffold_tools.blueprint.facts import Gap
@@ -80,3 +81,8 @@ def exit_code(gaps: tuple[Gap, ...], evidence: Evidence | None) -> int:
     if gaps:
         return 3
     return 0 if evidence is None or evidence.proven else 1
+
+
+def that_remain(gaps: Collection[Gap]) -> str:
+    """How many gaps there are, as a clause: `1 gap remains`."""
+    return "1 gap remains" if len(gaps) == 1 else f"{len(gaps)} gaps remain"

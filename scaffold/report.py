@@ -103,6 +103,8 @@ def _divergence(found: Divergence) -> Iterable[str]:
 
 
 def _verdict(result: Outcome) -> str:
+    from scaffold.outcome import that_remain
+
     if result.proven is None:
         return f"{result.architecture}: not verified"
     evidence = result.evidence
@@ -110,7 +112,7 @@ def _verdict(result: Outcome) -> str:
     if not result.proven:
         verdict = "NOT proven"
     elif result.gaps:
-        verdict = f"agrees where it is complete; {len(result.gaps)} gaps remain"
+        verdict = f"agrees where it is complete; {that_remain(result.gaps)}"
     else:
         verdict = "proven"
     how = "figures of an earlier run, inputs unchanged" if result.evidence_reused else f"{evidence.seconds:.1f} s"
