@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +11,14 @@ from scaffold_tools.jsonio import dumps
 from scaffold_tools.paths import harness_dir
 
 if TYPE_CHECKING:
-    from scaffold_tools.blueprint.facts import Stored
     from scaffold_tools.verify.run import Integration
 
 
 def fingerprint(
-    config: dict[str, Any], integration: Integration, site_packages: Path | None, stored: Stored | None = None
+    config: dict[str, Any],
+    integration: Integration,
+    site_packages: Path | None,
+    given: Mapping[str, Any] | None = None,
 ) -> str:
     """Hash of the config, the code under test, the checks themselves and the lane's packages.
 
@@ -24,9 +27,10 @@ def fingerprint(
         integration: what is verified; the Python files in its folder are under test, and what of the target is no
             package of the lane takes part.
         site_packages: of the lane; the names of its `.dist-info` folders carry the versions.
-        stored: how the real checkpoint stores its weights, which headers tell and not the config alone.
+        given: what else decides which checks run, and on what: how the real checkpoint stores its weights, flags that
+            other sizes have otherwise, whether processes of their own are asked for.
     """
-    inputs = {"config": config, "integration": integration, **({} if stored is None else {"stored": stored})}
+    inputs = {"config": config, "integration": integration, "given": dict(given or {})}
     digest = hashlib.sha256(dumps(inputs).encode())
     for root in dict.fromkeys(filter(None, (integration.path, integration.framework, harness_dir()))):
         for path in _python_files(root):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scaffold import look, proving, run_folder, steps
+from scaffold.options import DEFAULT_TARGET
 from scaffold.outcome import Outcome, exit_code
 from scaffold.run_folder import RunFolder
 from scaffold_tools.errors import BadInput
@@ -116,7 +117,7 @@ def _verify(
         model=subject.inventory.source.name,
         architecture=architecture,
         run_folder=str(subject.folder.path),
-        target=plan.target if plan else "megatron-bridge",
+        target=plan.target if plan else DEFAULT_TARGET,
         root=plan.root if plan else None,
         package=plan.package if plan else None,
         generated=plan is not None,

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+DEFAULT_TARGET = "megatron-bridge"
+
 Link = Annotated[
     str,
     typer.Argument(metavar="LINK", help="org/name, a hub URL (also /tree/<rev>), a local folder, or a config.json."),

@@ -42,8 +42,9 @@ def prove(
 
     with job.progress.stage("verify") as stage:
         stored = stored_form(folder, inventory)
-        key = fingerprint(inventory.config, integration, site_packages(), stored)
-        key = key if job.processes else f"{key} in one process"
+        switched = switched_flags(folder)
+        given = {"stored": stored, "switched": switched, "processes": job.processes}
+        key = fingerprint(inventory.config, integration, site_packages(), given)
         reused = earlier is not None and earlier.environment.get("inputs_sha256") == key and earlier.proven
         if earlier is not None and reused:
             stage.result = "figures of an earlier run: the inputs are equal"
@@ -62,7 +63,7 @@ def prove(
             command=f"scaffold verify {folder.name}",
             stored=stored,
             script=copy_script(folder, integration),
-            switched=switched_flags(folder),
+            switched=switched,
         )
         subject = checkpoint.Subject(
             integration, inventory, architecture, model_folder(inventory), job.trust_remote_code

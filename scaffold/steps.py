@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from scaffold.console import short
 from scaffold.figures import as_told_last
+from scaffold.options import DEFAULT_TARGET
 from scaffold.provenance import provenance, year_of
 from scaffold.run_folder import RunFolder
 from scaffold.targets import Target, find_target
@@ -31,7 +32,7 @@ class Settings:
     """What the user asked for."""
 
     link: str
-    target: str = "megatron-bridge"
+    target: str = DEFAULT_TARGET
     repo: Path | None = None
     out: Path | None = None
     lane: str = "cpu"

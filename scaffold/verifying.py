@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from scaffold import heat_strip, look, proving, run_folder, steps
 from scaffold.lane import EarlyLane
+from scaffold.options import DEFAULT_TARGET
 from scaffold.outcome import Outcome, exit_code
 from scaffold.run_folder import RunFolder
 from scaffold.steps import Job
@@ -123,7 +124,7 @@ def verify_bridge(given: HandWritten, progress: Progress, depth: Depth, *, trust
             model=inventory.source.name,
             architecture=architecture,
             run_folder=str(folder.path),
-            target="megatron-bridge",
+            target=DEFAULT_TARGET,
             evidence=evidence,
             proven=evidence.proven,
             exit_code=exit_code((), evidence),

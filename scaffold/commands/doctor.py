@@ -6,12 +6,12 @@ from typing import Annotated
 
 import typer
 
-from scaffold.options import Json, Repo, Target
+from scaffold.options import DEFAULT_TARGET, Json, Repo, Target
 
 
 def run(
     repo: Repo = None,
-    target: Target = "megatron-bridge",
+    target: Target = DEFAULT_TARGET,
     install: Annotated[str | None, typer.Option(metavar="LANE", help="Install a lane, if it is missing: cpu.")] = None,
     json: Json = False,
 ) -> int:

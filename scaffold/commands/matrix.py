@@ -8,8 +8,7 @@ from typing import Annotated
 
 import typer
 
-from scaffold.matrix.values import DEFAULT_TARGET
-from scaffold.options import Json, Target
+from scaffold.options import DEFAULT_TARGET, Json, Target
 
 
 def run(

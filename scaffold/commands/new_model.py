@@ -7,12 +7,23 @@ from typing import Annotated
 
 import typer
 
-from scaffold.options import AllowDirty, Json, Lane, Link, Out, Repo, Target, TrustRemoteCode, WithStubs
+from scaffold.options import (
+    DEFAULT_TARGET,
+    AllowDirty,
+    Json,
+    Lane,
+    Link,
+    Out,
+    Repo,
+    Target,
+    TrustRemoteCode,
+    WithStubs,
+)
 
 
 def run(
     link: Link,
-    target: Target = "megatron-bridge",
+    target: Target = DEFAULT_TARGET,
     repo: Repo = None,
     out: Out = None,
     lane: Lane = "cpu",

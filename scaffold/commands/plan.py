@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from scaffold.options import Json, Out, Repo, Target, TrustRemoteCode, WithStubs
+from scaffold.options import DEFAULT_TARGET, Json, Out, Repo, Target, TrustRemoteCode, WithStubs
 
 
 def run(
@@ -17,7 +17,7 @@ def run(
     blueprint: Annotated[
         Path | None, typer.Option(help="Go on from this (edited) blueprint.json of a run folder.")
     ] = None,
-    target: Target = "megatron-bridge",
+    target: Target = DEFAULT_TARGET,
     repo: Repo = None,
     out: Out = None,
     regenerate: Annotated[

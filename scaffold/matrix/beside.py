@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from scaffold.matrix.values import BASE, Row
+from scaffold.matrix.values import BASE, PROVEN, Row
 from scaffold_tools.jsonio import loads
 
-PROVEN = ("proven", "proven-with-block")
 GROUPS = (
     ("proven", "on megatron-core's own modules"),
     ("proven-with-block", "with custom blocks"),

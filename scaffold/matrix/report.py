@@ -9,7 +9,8 @@ from typing import Any
 
 from scaffold.matrix.beside import read_rows, told_beside
 from scaffold.matrix.run import Coverage, summary
-from scaffold.matrix.values import BASE, DEFAULT_TARGET, Row, Subject
+from scaffold.matrix.values import BASE, Row, Subject
+from scaffold.options import DEFAULT_TARGET
 from scaffold.run_folder import write_atomically
 from scaffold.targets import find_target
 from scaffold_tools.errors import BadInput

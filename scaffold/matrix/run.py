@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from scaffold.matrix.pool import Serve, run_cases, serve
-from scaffold.matrix.values import BASE, DEFAULT_TARGET, MEGATRON_BRIDGE, Case, Finished, Row, Subject
+from scaffold.matrix.values import BASE, MEGATRON_BRIDGE, PROVEN, Case, Finished, Row, Subject
 from scaffold.matrix.variants import variants_of
+from scaffold.options import DEFAULT_TARGET
 from scaffold.run_folder import write_atomically
 from scaffold_tools import paths
 from scaffold_tools.errors import BadInput
 from scaffold_tools.jsonio import dumps, loads, to_jsonable
 
-PROVEN = ("proven", "proven-with-block")
 CODE = (".py", ".j2")
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from scaffold.options import DEFAULT_TARGET
+
 OutcomeName = Literal["proven", "proven-with-block", "gap", "not-a-decoder"]
 BASE = "base"
 """The variant with the class's own defaults."""
-
-
-DEFAULT_TARGET = "megatron-bridge"
 
 
 @dataclass(frozen=True)
@@ -23,6 +22,8 @@ class Subject:
 
 
 MEGATRON_BRIDGE = Subject()
+PROVEN = ("proven", "proven-with-block")
+"""Outcomes that count as proven."""
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,9 @@ def test_each_input_changes_it(inputs: tuple[Path, Path], tmp_path: Path, monkey
     seen.append(fingerprint(config, integration, lane))
     (lane / "torch-2.0.dist-info").rename(lane / "torch-2.1.dist-info")
     seen.append(fingerprint(config, integration, lane))
+    given = {"switched": {"attention_bias": True}, "processes": True}
+    for more in (given, {**given, "switched": {}}, {**given, "processes": False}, {**given, "stored": "fp8"}):
+        seen.append(fingerprint(config, integration, lane, more))
     harness = tmp_path / "harness"
     harness.mkdir()
     (harness / "check.py").write_text("")
